@@ -1,1 +1,4 @@
-//! placeholder
+//! The one integration test binary: both ends held to the contract.
+
+mod contract;
+mod layout;
