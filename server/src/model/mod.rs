@@ -3,6 +3,8 @@
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod resume;
 pub mod seal;
+pub mod selector;
 pub mod session;
 pub mod time;
