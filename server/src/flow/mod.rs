@@ -1,3 +1,4 @@
 //! What spans stores: sessions, saves, loads, watches, sweeping.
 
+pub mod keyring;
 pub mod tasks;
