@@ -79,17 +79,19 @@ impl Keyring {
                 found => drop(found?),
             }
         }
-        match check {
-            Some(check) => keys::open_check(&keyring.master, &check)?,
-            // Another daemon may have been faster, so what is there now must open.
-            None => {
-                keyring.objects.put_new(CHECK, keys::make_check(&keyring.master)?).await?;
-                let check = keyring.objects.get(CHECK).await?;
-                let message = "the key check was written to the blob store and is not there: does something else delete its objects?";
-                keys::open_check(&keyring.master, &check.ok_or_else(|| Error::new(Reason::BlobsUnavailable, message))?)?;
-            }
-        }
+        let check = match check {
+            None => keyring.write_check().await?,
+            Some(check) => check,
+        };
+        keys::open_check(&keyring.master, &check)?;
         Ok(Arc::new(keyring))
+    }
+
+    /// Writes the key check and says what is there now, for another daemon may have been faster.
+    async fn write_check(&self) -> Result<Bytes> {
+        self.objects.put_new(CHECK, keys::make_check(&self.master)?).await?;
+        let message = "the key check was written to the blob store and is not there: does something else delete its objects?";
+        self.objects.get(CHECK).await?.ok_or_else(|| Error::new(Reason::BlobsUnavailable, message))
     }
 
     /// A keyring under a master key that nobody has checked.

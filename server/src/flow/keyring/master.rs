@@ -154,16 +154,14 @@ impl MasterKeys {
     }
 
     pub(super) fn open(&self, aad: &[u8], boxed: &UnderMaster) -> Result<Vec<u8>> {
-        match self.keys.iter().find(|(id, _)| *id == boxed.master) {
-            Some((_, secret)) => secret.open_box(aad, &boxed.sealed),
-            None => {
-                let message = format!(
-                    "the data is sealed under the master key {}, but {} holds another one: give the key that the data was made with",
-                    boxed.master, self.source
-                );
-                Err(unavailable(message).with("master_key", &boxed.master))
-            }
+        if let Some((_, secret)) = self.keys.iter().find(|(id, _)| *id == boxed.master) {
+            return secret.open_box(aad, &boxed.sealed);
         }
+        let message = format!(
+            "the data is sealed under the master key {}, but {} holds another one: give the key that the data was made with",
+            boxed.master, self.source
+        );
+        Err(unavailable(message).with("master_key", &boxed.master))
     }
 }
 
