@@ -1,4 +1,6 @@
 //! What spans stores: sessions, saves, loads, watches, sweeping.
 
+pub mod keyring;
+pub mod sessions;
 pub mod tasks;
 pub mod watch;
