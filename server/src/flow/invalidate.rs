@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 
+use super::sessions::{Loaded, record_key};
 use crate::{
     model::{
         error::{Error, Reason, Result},
@@ -93,15 +94,15 @@ impl Invalidation {
         let mut found = Vec::new();
         let mut revision = Revision::ZERO;
         for ids in ids.chunks(PAGE) {
-            let keys: Vec<_> = ids.iter().filter_map(|id| SessionId::parse("session_id", id).ok()).map(|id| super::sessions::session_key(&id)).collect();
+            let ids: Vec<_> = ids.iter().filter_map(|id| SessionId::parse("session_id", id).ok()).collect();
+            let keys: Vec<_> = ids.iter().map(record_key).collect();
             let reading = self.store.get(ns, &keys).await?;
             revision = reading.revision;
-            for (id, record) in ids.iter().zip(reading.found) {
-                let Some(record) = record.live() else { continue };
-                let session = super::sessions::decode_session(&record.value)?;
-                let concerned = announcement(id, session.clone(), "");
-                if !session.state.is_hidden() && selectors.iter().any(|selector| selector.matches(&concerned)) {
-                    found.push((id.clone(), session));
+            for (id, found_record) in ids.iter().zip(reading.found) {
+                let Some(loaded) = Loaded::from_found(id, found_record, reading.now)? else { continue };
+                let concerned = announcement(id.as_str(), loaded.session.clone(), "");
+                if !loaded.state().is_hidden() && selectors.iter().any(|selector| selector.matches(&concerned)) {
+                    found.push((id.to_string(), loaded.session));
                 }
             }
         }

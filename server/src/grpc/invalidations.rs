@@ -31,6 +31,8 @@ const BOOKMARK_MAX: Duration = Duration::from_mins(1);
 const RESET_SPREAD: Duration = Duration::from_secs(2);
 /// When a drained client may come back to the same address.
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
+/// What the MAC of a resume token is for.
+const RESUME: &str = "resume";
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 256;
 
@@ -128,7 +130,7 @@ impl Watch {
             Event::Draining => Api::Draining(api::Draining { retry_after: Some(parse::proto_duration(DRAIN_RETRY)) }),
         };
         let resume = Resume { selectors: self.fingerprint, history: message.history, revision };
-        api::WatchInvalidationsResponse { event: Some(event), resume_token: Bytes::from(resume.encode(self.keys.token_secret())) }
+        api::WatchInvalidationsResponse { event: Some(event), resume_token: Bytes::from(resume.encode(|data| self.keys.token_mac(RESUME, data))) }
     }
 }
 
@@ -176,7 +178,7 @@ fn start(given: Option<watch_invalidations_request::Start>, keys: &NamespaceKeys
         }
         Some(Api::AfterRevision(revision)) => Ok(Start::After(Revision(revision))),
         Some(Api::ResumeToken(token)) => {
-            let resume = Resume::decode(keys.token_secret(), &token)?;
+            let resume = Resume::decode(|data, tag| keys.verify_token(RESUME, data, tag), &token)?;
             if resume.selectors == fingerprint {
                 return Ok(Start::Resume(resume.history, resume.revision));
             }
