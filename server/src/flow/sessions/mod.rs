@@ -7,8 +7,10 @@
 //! ```
 //! Nothing here writes an index by hand: [`Loaded::edit`] derives index changes from the record before and after, so indices stay a function of the records.
 
+mod commit;
 mod edit;
 mod load;
 
+pub use commit::{Decision, Done, Fingerprint, Op, change};
 pub use edit::{Edit, Pending, Prepared, create};
 pub use load::{Loaded, load, record_key, state_key};
