@@ -1,4 +1,4 @@
-//! InvalidationService: watches, and changes that only say "forget".
+//! The `InvalidationService`: watches, and changes that only say "forget".
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -204,7 +204,7 @@ fn parse_selector(at: usize, given: &api::Selector, keys: &NamespaceKeys) -> Res
     if let Some(business) = optional(&given.business_id) {
         BusinessId::parse(&field("business_id"), &business)?;
     }
-    let email = optional(&given.email).map(|email| Email::parse(&field("email"), &email)).transpose()?;
+    let email = Email::parse(&field("email"), &given.email)?;
     let known = |kind: &i32| *kind != 0 && api::ChangeKind::try_from(*kind).is_ok();
     if let Some(kind) = given.kinds.iter().find(|kind| !known(kind)) {
         return Err(Error::field(field("kinds"), format!("{} has the unknown kind {kind}", field("kinds"))));
@@ -212,7 +212,7 @@ fn parse_selector(at: usize, given: &api::Selector, keys: &NamespaceKeys) -> Res
     Ok(Selector {
         session: optional(&given.session_id),
         business: optional(&given.business_id),
-        email_hmac: email.map(|email| keys.email_hmac(&email)),
+        email_hmac: email.map(|email| keys.email_hmac(&email.normalised())),
         kinds: given.kinds.iter().copied().collect::<BTreeSet<_>>(),
     })
 }

@@ -245,6 +245,11 @@ impl Subscriber {
         if whole { self.at.max(head.revision) } else { self.at.max(through) }
     }
 
+    #[cfg(test)]
+    pub(super) fn history_for_test(&self) -> History {
+        self.history.clone()
+    }
+
     fn message(&self, event: Event) -> Message {
         Message { event, history: self.history.clone(), revision: self.at }
     }
