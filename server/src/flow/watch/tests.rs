@@ -92,7 +92,7 @@ struct Rig {
     ns: Namespace,
 }
 
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 fn rig_with(limits: Limits, no_wakes: bool) -> Rig {
     let store = Arc::new(Faulty {
@@ -261,7 +261,7 @@ async fn what_the_log_no_longer_holds_is_a_reset() {
     let rig = rig_with(Limits { log_entries: 100, ..Limits::default() }, false);
     let first = rig.change("s", "b").await;
     // Trimming is the store's business, now and then.
-    let trimmed = |page: LogPage| page.entries.first().is_none_or(|entry| entry.previous > first);
+    let trimmed = |page: LogPage| page.entries.first().is_some_and(|entry| entry.previous > first);
     while !trimmed(rig.store.events(&rig.ns, Scope::Sessions, first, 1).await.unwrap()) {
         rig.change("s", "b").await;
     }
