@@ -1,0 +1,3 @@
+//! How operators look: health and metrics on the HTTP port, log and traces.
+
+pub mod http;
