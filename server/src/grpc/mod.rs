@@ -1,5 +1,9 @@
 //! How the world asks: the only layer that names tonic or the generated API.
 
+pub mod accept;
+pub mod auth;
 pub mod invalidations;
+pub mod layers;
 pub mod parse;
+pub mod server;
 pub mod status;

@@ -50,6 +50,8 @@ pub enum Reason {
     Deadline,
     DataCorrupt,
     Internal,
+    Unsupported,
+    MessageInvalid,
 }
 
 impl Reason {
