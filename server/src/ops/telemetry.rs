@@ -43,7 +43,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| {
-        let message = format!("telemetry.log_filter is {:?}: {error}; it needs a level such as info, or levels by module such as info,hyper=warn", config.log_filter);
+        let message =
+            format!("telemetry.log_filter is {:?}: {error}; it needs a level such as info, or levels by module such as info,hyper=warn", config.log_filter);
         Error::field("telemetry.log_filter", message)
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);

@@ -56,10 +56,7 @@ pub struct Methods {
 
 /// What readers may call. Whatever is not named here needs a worker, so a new method is never open to readers by accident.
 const READS: &[(&str, &[&str])] = &[
-    (
-        "cloakroom.v1.SessionService",
-        &["GetSession", "BatchGetSessions", "ListSessions", "GetActiveSession", "ResolveSession", "GetStorageState"],
-    ),
+    ("cloakroom.v1.SessionService", &["GetSession", "BatchGetSessions", "ListSessions", "GetActiveSession", "ResolveSession", "GetStorageState"]),
     ("cloakroom.v1.ProfileService", &["GetSaveStatus", "LoadProfile", "ListSnapshots", "GetSnapshot"]),
     ("cloakroom.v1.InvalidationService", &["WatchInvalidations"]),
     ("cloakroom.v1.AdminService", &["GetServerInfo"]),
@@ -81,7 +78,8 @@ impl Methods {
         ];
         let mut known = HashMap::new();
         for set in sets {
-            let set = FileDescriptorSet::decode(set).map_err(|error| Error::new(Reason::Internal, "the contract's descriptors are damaged").with_source(error))?;
+            let set =
+                FileDescriptorSet::decode(set).map_err(|error| Error::new(Reason::Internal, "the contract's descriptors are damaged").with_source(error))?;
             for file in &set.file {
                 for service in &file.service {
                     let service_name: Arc<str> = format!("{}.{}", file.package(), service.name()).into();
@@ -153,7 +151,9 @@ mod tests {
                 assert_eq!(methods.find(&format!("/{service}/{name}")).needs, Some(Role::Reader), "{service}/{name}");
             }
         }
-        let writes = methods.all().filter(|(_, method)| method.needs == Some(Role::Reader) && ["Create", "Update", "Delete", "Put", "Save"].iter().any(|verb| method.name.starts_with(verb)));
+        let writes = methods.all().filter(|(_, method)| {
+            method.needs == Some(Role::Reader) && ["Create", "Update", "Delete", "Put", "Save"].iter().any(|verb| method.name.starts_with(verb))
+        });
         assert_eq!(writes.count(), 0);
     }
 }
