@@ -1,1 +1,5 @@
-//! placeholder
+//! What the tests share: real servers, and the processes they run in.
+
+pub mod ports;
+pub mod process;
+pub mod redis;
