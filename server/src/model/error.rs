@@ -50,6 +50,8 @@ pub enum Reason {
     Deadline,
     DataCorrupt,
     Internal,
+    Unsupported,
+    MessageInvalid,
 }
 
 /// Something failed. Made by [`Error::new`] or [`Error::field`], then completed by the `with_…` methods.
