@@ -4,6 +4,7 @@ pub mod accept;
 pub mod admin;
 pub mod auth;
 pub mod health;
+pub mod invalidations;
 pub mod layers;
 pub mod parse;
 pub mod server;

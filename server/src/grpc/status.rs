@@ -59,6 +59,12 @@ fn row(reason: Reason) -> (&'static str, Code, bool) {
     }
 }
 
+/// What the daemon does for every reason: its name, its code, and whether the same call may succeed later. A test holds it equal to the table in `error.proto`.
+#[must_use]
+pub fn table() -> Vec<(&'static str, Code, bool)> {
+    Reason::ALL.into_iter().map(row).collect()
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let (name, code, retry) = row(error.reason());

@@ -54,6 +54,52 @@ pub enum Reason {
     MessageInvalid,
 }
 
+impl Reason {
+    /// Every reason, in the order of the contract.
+    pub const ALL: [Self; 40] = [
+        Self::InvalidField,
+        Self::InvalidPageToken,
+        Self::InvalidResumeToken,
+        Self::RequestIdReused,
+        Self::StorageStateInvalid,
+        Self::StreamProtocol,
+        Self::StreamTruncated,
+        Self::PathInvalid,
+        Self::DataInvalid,
+        Self::DigestMismatch,
+        Self::LimitExceeded,
+        Self::SessionNotFound,
+        Self::SessionExpired,
+        Self::SessionDeleted,
+        Self::SnapshotNotFound,
+        Self::ProfileEmpty,
+        Self::StorageStateNotFound,
+        Self::SessionExists,
+        Self::EtagMismatch,
+        Self::LeaseFenced,
+        Self::ParentNotHead,
+        Self::Contention,
+        Self::IllegalTransition,
+        Self::PrefixAmbiguous,
+        Self::StorageStateTooLarge,
+        Self::KeyUnavailable,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::QuotaExceeded,
+        Self::Overloaded,
+        Self::StorageFull,
+        Self::MetadataUnavailable,
+        Self::BlobsUnavailable,
+        Self::RevisionNotReached,
+        Self::ShuttingDown,
+        Self::Deadline,
+        Self::DataCorrupt,
+        Self::Internal,
+        Self::Unsupported,
+        Self::MessageInvalid,
+    ];
+}
+
 /// Something failed. Made by [`Error::new`] or [`Error::field`], then completed by the `with_…` methods.
 pub struct Error(Box<Detail>);
 
