@@ -5,3 +5,4 @@ pub mod embedded;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
 pub mod metadata;
+pub mod redis;
