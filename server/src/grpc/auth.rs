@@ -174,7 +174,7 @@ mod tests {
 
     fn line(name: &str, namespace: &str, role: &str, token: &str) -> String {
         let hash = digest::digest(&digest::SHA256, token.as_bytes());
-        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         format!("{name} {namespace} {role} {hash}\n")
     }
 

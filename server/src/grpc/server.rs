@@ -5,11 +5,12 @@ use std::{convert::Infallible, fmt, fs, path::Path, sync::Arc, time::Duration};
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+pub use tonic::transport::Server;
 use tonic::{
     body::Body,
     server::NamedService,
     service::Routes,
-    transport::{Certificate, Identity, Server, ServerTlsConfig},
+    transport::{Certificate, Identity, ServerTlsConfig},
 };
 use tonic_health::server::{HealthReporter, health_reporter};
 use tonic_reflection::server::Builder as Reflection;
@@ -102,27 +103,42 @@ pub struct Shared {
     pub tasks: Arc<Tasks>,
 }
 
-/// Serves until `stopping`, then until running calls are done, at the latest until `cut`.
+/// How the daemon speaks HTTP/2 and TLS.
 ///
 /// # Errors
-/// `INVALID_FIELD` when certificate or key are not usable, `INTERNAL` when the transport fails as a whole.
-pub async fn serve(services: Services, shared: Shared, listener: TcpListener, stopping: CancellationToken, cut: CancellationToken) -> Result<()> {
-    let Shared { config, tokens, metrics, tasks } = shared;
-    let limits = &config.limits;
-    let mut server = Server::builder()
+/// `INVALID_FIELD` when certificate or key are not usable.
+pub fn builder(config: &Config) -> Result<Server> {
+    let server = Server::builder()
         .max_frame_size(FRAME)
         // The window follows the link, up to 16 MiB, and costs memory only where a link needs it.
         .http2_adaptive_window(Some(true))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADERS)
-        .max_concurrent_streams(u32::try_from(limits.calls_per_connection).unwrap_or(u32::MAX));
-    if let Some(tls) = tls(&config.tls)? {
-        server = server.tls_config(tls).map_err(|error| {
+        .max_concurrent_streams(u32::try_from(config.limits.calls_per_connection).unwrap_or(u32::MAX));
+    match tls(&config.tls)? {
+        None => Ok(server),
+        Some(tls) => server.tls_config(tls).map_err(|error| {
             let message = "tls.cert, tls.key or tls.client_ca do not fit together, or are no PEM files; check them with `openssl x509 -in FILE -noout -text`";
             Error::field("tls", message).with_source(error)
-        })?;
+        }),
     }
+}
+
+/// Serves until `stopping`, then until running calls are done, at the latest until `cut`.
+///
+/// # Errors
+/// `INTERNAL` when the transport fails as a whole.
+pub async fn serve(
+    server: Server,
+    services: Services,
+    shared: Shared,
+    listener: TcpListener,
+    stopping: CancellationToken,
+    cut: CancellationToken,
+) -> Result<()> {
+    let Shared { config, tokens, metrics, tasks } = shared;
+    let limits = &config.limits;
     server
         // Outermost: whatever happens below, the call is in the log, the trace and the metrics, with the status its caller sees.
         .layer(With(Observe::new(Arc::new(Methods::new()?), Arc::clone(&metrics))))
@@ -132,7 +148,7 @@ pub async fn serve(services: Services, shared: Shared, listener: TcpListener, st
         .layer(With(CatchPanic))
         // Before anything is spent on a caller.
         .layer(With(Authenticate::new(tokens)))
-        // Above the permits: what it ends gives its permit back.
+        // Above the permits: what these two end gives its permit back.
         .layer(With(Drain::new(stopping.clone())))
         .layer(With(EndIdle::new(limits.idle_timeout, tasks)))
         // Above the deadline: a call is refused before its time runs.

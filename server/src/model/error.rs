@@ -56,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::InvalidField,
         Self::InvalidPageToken,
         Self::InvalidResumeToken,
@@ -95,6 +95,8 @@ impl Reason {
         Self::Deadline,
         Self::DataCorrupt,
         Self::Internal,
+        Self::Unsupported,
+        Self::MessageInvalid,
     ];
 }
 

@@ -92,7 +92,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     let sensible = |value: &&HeaderValue| (1..=MAX_REQUEST_ID).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
     headers.get(REQUEST_ID).filter(sensible).cloned().unwrap_or_else(|| {
         // Without random numbers the call itself will say so; a missing id is no reason to fail it here.
-        let id: String = clock::random::<8>().unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{:016x}", u64::from_be_bytes(clock::random().unwrap_or_default()));
         HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static(""))
     })
 }
