@@ -2,4 +2,5 @@
 
 pub mod keyring;
 pub mod sessions;
+pub mod sweep;
 pub mod tasks;
