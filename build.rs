@@ -11,9 +11,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .build_transport(false)
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

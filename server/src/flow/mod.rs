@@ -1,0 +1,7 @@
+//! What spans stores: sessions, saves, loads, watches, sweeping.
+
+pub mod invalidate;
+pub mod keyring;
+pub mod sessions;
+pub mod tasks;
+pub mod watch;
