@@ -1,1 +1,3 @@
-//! placeholder
+//! The tests that need real servers, in one binary.
+
+mod redis_engine;
