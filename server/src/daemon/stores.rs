@@ -31,7 +31,7 @@ enum Closing {
 impl Stores {
     /// Opens them. The first that cannot be opened stands against the start.
     pub(super) async fn open(config: &Config) -> Result<Self> {
-        let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries) };
+        let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries), ..embedded::Limits::default() };
         match config.metadata.engine {
             Engine::Embedded => Ok(Self::embedded(Embedded::open(&config.data_dir, limits)?)),
             Engine::Ephemeral => Ok(Self::embedded(Embedded::ephemeral(limits)?)),
