@@ -1,3 +1,5 @@
 //! What spans stores: sessions, saves, loads, watches, sweeping.
 
+pub mod keyring;
+pub mod sessions;
 pub mod tasks;

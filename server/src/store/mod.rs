@@ -1,3 +1,7 @@
 //! Where things live: the only layer that names a database or an object store.
 
+pub mod bounds;
+pub mod embedded;
+#[cfg(any(test, feature = "conformance"))]
+pub mod faults;
 pub mod metadata;
