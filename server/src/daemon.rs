@@ -82,7 +82,7 @@ impl Daemon {
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
         let stores = Stores::open(&config).await?;
-        let readiness = Arc::new(Readiness::new(stores.probes()));
+        let readiness = Arc::new(Readiness::new(stores.probes(), Arc::clone(&metrics)));
         let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
         let services = Services::new()?.with(AdminServiceServer::new(admin).max_decoding_message_size(config.limits.message_bytes));
 
@@ -151,7 +151,7 @@ impl Daemon {
         };
         let (served, (), ()) = tokio::join!(serving, ending, look(http, shown, done.clone()));
         tasks.stop(TASKS_DEADLINE).await;
-        stores.close().await;
+        stores.closing.close().await;
         served
     }
 }

@@ -18,12 +18,13 @@ use crate::{
 pub(super) struct Stores {
     /// Sessions, indices and events.
     pub(super) metadata: Arc<dyn Metadata>,
-    closing: Closing,
+    /// What has to be closed.
+    pub(super) closing: Closing,
 }
 
-/// What has to be closed.
-#[derive(Debug)]
-enum Closing {
+/// An engine with files or connections.
+#[derive(Clone, Debug)]
+pub(super) enum Closing {
     Embedded(Arc<Embedded>),
     Redis(Arc<RedisStore>),
 }
@@ -51,12 +52,14 @@ impl Stores {
     pub(super) fn probes(&self) -> Vec<Arc<dyn Store>> {
         vec![Arc::new(MetadataStore(Arc::clone(&self.metadata)))]
     }
+}
 
+impl Closing {
     /// Finishes what was taken on and closes files and connections.
-    pub(super) async fn close(self) {
-        match self.closing {
-            Closing::Embedded(store) => store.close().await,
-            Closing::Redis(store) => store.close().await,
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
         }
     }
 }
