@@ -1,5 +1,6 @@
 //! Where things live: the only layer that names a database or an object store.
 
+pub mod blobs;
 pub mod bounds;
 pub mod embedded;
 #[cfg(any(test, feature = "conformance"))]
