@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser as _;
-use cloakroom_api::v1::{self, GetServerInfoRequest, admin_service_client::AdminServiceClient};
+use cloakroom_api::v1::{
+    self, GetServerInfoRequest, WatchInvalidationsRequest, admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient,
+    session_service_client::SessionServiceClient, watch_invalidations_request::Start, watch_invalidations_response::Event,
+};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -102,6 +105,66 @@ async fn it_answers_on_both_ports_and_ends_when_told() {
     assert_eq!(info.limits.unwrap().message_bytes, 4 << 20);
     daemon.stop().await.unwrap();
     start(config(&["--data-dir", data.to_str().unwrap()], &[])).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_and_watches_go_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || config(&["--data-dir", dir.path().to_str().unwrap()], &[]);
+    let create = |id: &str| v1::CreateSessionRequest { session_id: id.to_owned(), business_id: "acme".to_owned(), ..Default::default() };
+    let daemon = start(config()).await;
+    let mut watch =
+        InvalidationServiceClient::new(daemon.channel().await).watch_invalidations(WatchInvalidationsRequest::default()).await.unwrap().into_inner();
+    let token = watch.message().await.unwrap().unwrap().resume_token;
+    SessionServiceClient::new(daemon.channel().await).create_session(create("one")).await.unwrap();
+    let kinds = |message: v1::WatchInvalidationsResponse| match message.event {
+        Some(Event::Batch(batch)) => batch.changes.into_iter().map(|change| change.session_id).collect(),
+        Some(Event::Draining(_)) => vec!["draining".to_owned()],
+        _ => Vec::new(),
+    };
+    let seen = async {
+        let mut seen = Vec::new();
+        while let Some(message) = watch.message().await.unwrap() {
+            seen.extend(kinds(message));
+        }
+        seen
+    };
+    let (seen, stopped) = tokio::join!(seen, async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        daemon.stop().await
+    });
+    stopped.unwrap();
+    assert_eq!(seen, ["one", "draining"], "watchers are told before the end");
+
+    let daemon = start(config()).await;
+    let mut sessions = SessionServiceClient::new(daemon.channel().await);
+    sessions.create_session(create("two")).await.unwrap();
+    let found = sessions.get_session(v1::GetSessionRequest { session_id: "one".to_owned(), ..Default::default() }).await.unwrap();
+    assert_eq!(found.into_inner().session.unwrap().business_id, "acme");
+    let request = WatchInvalidationsRequest { start: Some(Start::ResumeToken(token)), ..Default::default() };
+    let mut watch = InvalidationServiceClient::new(daemon.channel().await).watch_invalidations(request).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.extend(kinds(watch.message().await.unwrap().unwrap()));
+    }
+    assert_eq!(seen, ["one", "two"], "nothing is missing after a restart");
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_open_the_data_stands_against_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || config(&["--data-dir", dir.path().to_str().unwrap()], &[]);
+    start(config()).await.stop().await.unwrap();
+    let key = dir.path().join("master.key");
+    std::fs::write(&key, "1".repeat(64)).unwrap();
+    let error = Daemon::start(config()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::KeyUnavailable);
+    assert!(error.message().contains("holds another one"), "{error}");
+    std::fs::remove_file(&key).unwrap();
+    let error = Daemon::start(config()).await.unwrap_err();
+    assert!(error.message().contains(key.to_str().unwrap()), "{error}");
+    assert!(!key.exists(), "no new key is made where there is data");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ pub mod label;
 pub mod manifest;
 pub mod pack;
 pub mod page;
-pub mod resume;
 pub mod path;
 pub mod portability;
 #[cfg(test)]
 pub(crate) mod reference;
+pub mod resume;
 pub mod seal;
 pub mod selector;
 pub mod session;
