@@ -29,6 +29,8 @@ mod list;
 mod load;
 mod purge;
 mod read;
+#[cfg(any(test, feature = "conformance"))]
+pub mod soak;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod testing;
