@@ -3,6 +3,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -20,6 +21,7 @@ R = TypeVar("R")
 _PACKAGE = "cloakroom.v1"
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_LOCAL = re.compile(r"unix(-abstract)?:|(127\.[0-9]+\.[0-9]+\.[0-9]+|localhost|\[::1\])(:[0-9]+)?$")
 _OPTIONS = [
     # A dead connection shows itself within half a minute, also in the middle of a long save.
     ("grpc.keepalive_time_ms", 20_000),
@@ -230,4 +232,4 @@ def pause(attempt: int) -> float:
 def is_local(target: str) -> bool:
     """Whether an address is of this host."""
     host = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
-    return host.startswith(("unix:", "unix-abstract:", "127.", "localhost:", "[::1]:")) or host == "localhost"
+    return bool(_LOCAL.match(host))
