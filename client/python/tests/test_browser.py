@@ -20,8 +20,8 @@ from conftest import transfer
 from playwright.async_api import BrowserContext, async_playwright
 from playwright.sync_api import sync_playwright
 
+from cloakroom import install, tree
 from cloakroom import playwright as helpers
-from cloakroom import tree
 from cloakroom.capture import Capture, running_browser
 from cloakroom.errors import LocalError
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
@@ -88,7 +88,8 @@ def chromium() -> str:
 
 def move(source: Path, target: Path) -> None:
     """What a save and a load on another machine do."""
-    transfer(source, tree.walk(source, Capture("lean"), {}), target).finish(None, move=False)
+    loader = transfer(source, tree.walk(source, Capture("lean"), {}), target)
+    install.complete(target, loader.loaded(), None)
 
 
 @asynccontextmanager

@@ -186,34 +186,36 @@ async def test_streams_stop_waiting_for_a_daemon_that_is_not_there(
 
 async def test_things_are_done_again_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
-    link, attempts = nowhere(), list[int]()
+    link, told = nowhere(), list[str]()
+    trouble = [
+        errors.LocalError("moves", reason="PROFILE_CHANGING"),
+        errors.Unavailable("away"),
+        errors.Unavailable("still"),
+    ]
 
-    async def once(attempt: int) -> str:
-        attempts.append(attempt)
-        if attempt < 3:
-            raise errors.Unavailable("away") if attempt % 2 else errors.LocalError("moves", reason="PROFILE_CHANGING")
+    async def once(previous: errors.CloakroomError | None) -> str:
+        told.append(previous.message if previous else "")
+        if len(told) <= len(trouble):
+            raise trouble[len(told) - 1]
         return "done"
 
     assert await link.retry(once) == "done"
-    assert attempts == [0, 1, 2, 3]
+    assert told == ["", "moves", "away", "still"]
 
-    async def never(attempt: int) -> str:
-        attempts.append(attempt)
-        raise errors.Unavailable("away", retry_delay=0.001)
+    async def always(error: errors.CloakroomError) -> int:
+        calls = [0]
 
-    attempts.clear()
-    with pytest.raises(errors.Unavailable, match="away"):
-        await link.retry(never)
-    assert attempts == [0, 1, 2, 3, 4]
+        async def once(previous: errors.CloakroomError | None) -> None:
+            calls[0] += 1
+            raise error
 
-    async def pointless(attempt: int) -> str:
-        attempts.append(attempt)
-        raise errors.ParentNotHead("no")
+        with pytest.raises(type(error)):
+            await link.retry(once)
+        return calls[0]
 
-    attempts.clear()
-    with pytest.raises(errors.ParentNotHead):
-        await link.retry(pointless)
-    assert attempts == [0]
+    assert await always(errors.Unavailable("away", retry_delay=0.001)) == 5
+    assert await always(errors.ParentNotHead("no")) == 1
+    assert await always(errors.LocalError("no", reason="PATH_INVALID")) == 1
     await link.close()
 
 

@@ -138,6 +138,10 @@ class LoadFailed(LocalError):
     """What arrived does not make the profile that was announced. Nothing was left behind."""
 
 
+class PortabilityWarning(UserWarning):
+    """A browser on this machine will not find its logins in the loaded profile."""
+
+
 _BY_CODE: dict[grpc.StatusCode, type[CloakroomError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Invalid,
     grpc.StatusCode.OUT_OF_RANGE: Invalid,
