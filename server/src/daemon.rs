@@ -81,7 +81,7 @@ impl Daemon {
         let http = bind("http_listen", config.http_listen).await?;
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
-        let stores = Stores::open(&config)?;
+        let stores = Stores::open(&config).await?;
         let readiness = Arc::new(Readiness::new(stores.probes()));
         let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
         let services = Services::new()?.with(AdminServiceServer::new(admin).max_decoding_message_size(config.limits.message_bytes));

@@ -86,7 +86,9 @@ def stream(delta: tree.Difference, source: Path, root: bytes, base: str = "") ->
     return [*messages, pb.LoadProfileResponse(end=pb.LoadEnd(manifest_root=root))]
 
 
-def transfer(source: Path, new: dict[str, Entry], work: Path, have: Sidecar | None = None, base: Path | None = None) -> Loader:
+def transfer(
+    source: Path, new: dict[str, Entry], work: Path, have: Sidecar | None = None, base: Path | None = None
+) -> Loader:
     """Brings a tree to `work` as a save and a load would, against what is there already."""
     delta = diff(have.entries if have else {}, new)
     loader = Loader(work, have, base)

@@ -4,12 +4,14 @@
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import CLIENT, content, entries_of, make, scan, vectors
 
 from cloakroom import tree, wire
 from cloakroom.capture import Capture, compile_glob
@@ -19,7 +21,6 @@ from cloakroom.profiles import Loader, diff
 from cloakroom.sidecar import Sidecar
 from cloakroom.tree import Run
 from cloakroom.v1 import profile_pb2 as pb
-from conftest import CLIENT, content, entries_of, make, scan, vectors
 
 CODECS = {"raw": pb.CODEC_RAW, "deflate": pb.CODEC_DEFLATE}
 KINDS = {"file": pb.ENTRY_KIND_FILE, "directory": pb.ENTRY_KIND_DIRECTORY, "link": pb.ENTRY_KIND_SYMLINK}
@@ -49,7 +50,7 @@ def test_digests(case: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(data)
     entry = tree.look(str(tmp_path / "f"), "f", None)
     assert entry is not None
-    leaves = [leaf.hex() for _, leaf in tree.split(entry.leaves)]
+    leaves = [leaf.hex() for leaf in tree.split(entry.leaves)]
     assert len(leaves) == case["leaf_count"]
     assert leaves[:3] == case["leaves"]
     assert (leaves or [""])[-1] == case["last_leaf"]
@@ -83,7 +84,9 @@ def test_differences(case: dict[str, Any], tmp_path: Path) -> None:
 def messages_of(case: dict[str, Any]) -> list[pb.LoadProfileResponse]:
     def one(message: dict[str, Any]) -> pb.LoadProfileResponse:
         if "begin" in message:
-            return pb.LoadProfileResponse(begin=pb.LoadBegin(base_snapshot_id="base" if message["begin"]["base"] else ""))
+            return pb.LoadProfileResponse(
+                begin=pb.LoadBegin(base_snapshot_id="base" if message["begin"]["base"] else "")
+            )
         if "end" in message:
             return pb.LoadProfileResponse(end=pb.LoadEnd(manifest_root=bytes.fromhex(message["end"]["manifest_root"])))
         body = message["records"]
@@ -118,7 +121,9 @@ async def load(case: dict[str, Any], directory: Path, have: Path) -> None:
         loader = Loader(shop.work, old, have)
         for message in messages_of(case):
             loader.feed(message)
-        await shop.run(shop.install, loader.finish, have if loader.begin.base_snapshot_id else None, Sidecar("", "s", "new"))
+        await shop.run(
+            shop.install, loader.finish, have if loader.begin.base_snapshot_id else None, Sidecar("", "s", "new")
+        )
 
 
 @pytest.mark.parametrize("where", ["beside", "in place"])
@@ -133,7 +138,9 @@ async def test_loads(case: dict[str, Any], where: str, tmp_path: Path) -> None:
     assert {path: entry._replace(stat="") for path, entry in after.entries.items()} == expected
     if directory.name == "new" and case["base"]:
         assert scan(tmp_path / "have") == entries_of(case["base"])
-    names = {directory.name, directory.name + ".cloakroom.json"} | ({"have", "have.cloakroom.json"} if case["base"] else set())
+    names = {directory.name, directory.name + ".cloakroom.json"} | (
+        {"have", "have.cloakroom.json"} if case["base"] else set()
+    )
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
@@ -167,8 +174,6 @@ def test_paths_and_targets_that_are_not_utf8() -> None:
 
 @pytest.mark.parametrize("case", vectors("capture")["globs"], ids=lambda case: f"{case['glob']} and {case['path']!r}")
 def test_globs(case: dict[str, Any]) -> None:
-    import re
-
     assert bool(re.fullmatch(compile_glob(case["glob"]), case["path"], re.DOTALL)) == case["matches"]
     # The same, as a caller's own glob.
     assert Capture("full", exclude=[case["glob"]]).verdict(case["path"]) != case["matches"]
@@ -187,7 +192,7 @@ def test_capture_decisions(policy: str) -> None:
     assert {case["path"]: rules.keeps(case["path"]) for case in cases} == {case["path"]: case[policy] for case in cases}
 
 
-@pytest.mark.parametrize("case", vectors("capture")["callers"], ids=lambda case: json.dumps(case))
+@pytest.mark.parametrize("case", vectors("capture")["callers"], ids=json.dumps)
 def test_callers_own_globs(case: dict[str, Any]) -> None:
     rules = Capture(case["policy"], include=case["include"], exclude=case["exclude"])
     assert rules.keeps(case["path"]) == case["kept"]

@@ -3,5 +3,6 @@
 pub mod invalidate;
 pub mod keyring;
 pub mod sessions;
+pub mod sweep;
 pub mod tasks;
 pub mod watch;

@@ -110,10 +110,10 @@ def running_browser(directory: Path) -> int | None:
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (OSError, OverflowError):
-        return True
+    except OSError:
+        return True  # somebody else's
     return True
 
 

@@ -8,13 +8,14 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import ParamSpec, Protocol, Self, TypeVar
 
 from .capture import running_browser
-from .errors import LocalError, must
+from .errors import LoadFailed, LocalError
 from .sidecar import Sidecar, beside
 from .tree import Entry, changing, file_system, stat_key
 
@@ -23,34 +24,23 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_FICLONE = 0x40049409
+_BLOCK = 1 << 20
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def clone(source: str, target: str) -> None:
-    """Copies a file, sharing blocks where the file system can; never a hard link, for browsers write in place."""
-    with open(source, "rb") as old, open(target, "xb") as new:
-        if sys.platform == "linux":
-            import fcntl  # noqa: PLC0415
+def clone(source: str, target: str, size: int) -> None:
+    """Copies a file, cut to size, to a new one.
 
-            with suppress(OSError):
-                fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-                return
-    shutil.copyfile(source, target)
-
-
-def create(path: str, source: str | None, size: int) -> None:
-    """Makes a new file, empty or with the content of another one cut to size, and the directories above it."""
-    with file_system():
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if source is None:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600))
-            else:
-                clone(source, path)
-                os.truncate(path, size)
-        except (FileExistsError, NotADirectoryError) as error:
-            must(False, "PATH_INVALID", f"{error.filename!r} clashes with another entry")
+    Blocks are shared where the file system can, but never by a hard link: browsers write in place.
+    """
+    with _new(target) as new, open(source, "rb", buffering=0) as old:
+        left = size
+        with suppress(OSError, AttributeError):
+            while left and (count := os.copy_file_range(old.fileno(), new.fileno(), left)):
+                left -= count
+        if left:  # the rest, where the system cannot do it, or the old file is shorter
+            shutil.copyfileobj(old, new, _BLOCK)
+        new.truncate(size)
 
 
 def read_at(path: str, offset: int, size: int) -> bytes:
@@ -60,11 +50,27 @@ def read_at(path: str, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def write_at(path: str, offset: int, content: bytes | memoryview) -> None:
-    """Writes a part of a file that is there."""
-    with file_system(), open(os.open(path, os.O_WRONLY | _SAFELY), "wb", buffering=0) as file:
+def write_at(path: str, offset: int, content: bytes | memoryview, *, new: bool) -> None:
+    """Writes a part of a file; of a new one, which must not be there yet, with the directories above it."""
+    with file_system(), _new(path) if new else open(os.open(path, os.O_WRONLY | _SAFELY), "wb", buffering=0) as file:
         file.seek(offset)
         file.write(content)
+
+
+@contextmanager
+def _new(path: str) -> Iterator[FileIO]:
+    try:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise LoadFailed(
+            f"{error.filename!r} clashes with another entry of the profile", reason="PATH_INVALID"
+        ) from error
+    with open(handle, "wb", buffering=0) as file:
+        yield file
 
 
 def take(source: str, target: str, entry: Entry, *, move: bool) -> None:
@@ -75,7 +81,7 @@ def take(source: str, target: str, entry: Entry, *, move: bool) -> None:
         if move:
             os.rename(source, target)
             return
-        clone(source, target)
+        clone(source, target, entry.size)
         if stat_key(os.lstat(source)) != entry.stat:
             raise changing(entry.path)
     except OSError as error:

@@ -30,20 +30,17 @@ def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
     """Finds what has to travel; both trees are in order of their paths."""
     entries = [entry for path, entry in new.items() if entry.differs(base.get(path))]
     runs: list[Run] = []
-    places: dict[bytes, tuple[str, int]] | None = None
+    places = tree.places(base, entries)
     for number, entry in enumerate(entries):
-        own = base[entry.path].leaves if entry.path in base else b""
+        own = base.get(entry.path, tree.NOTHING)
         run: Run | None = None
-        for index, leaf in tree.split(entry.leaves):
-            if own[index * DIGEST : (index + 1) * DIGEST] == leaf:
+        for index, leaf in enumerate(tree.split(entry.leaves)):
+            if own.leaf(index) == leaf:
                 run = None
                 continue
             if run and run.copy_path and base[run.copy_path].leaf(run.copy_first + run.length) == leaf:
                 run = runs[-1] = run._replace(length=run.length + 1)
                 continue
-            if places is None:
-                everywhere = [(leaf, (path, at)) for path, old in base.items() for at, leaf in tree.split(old.leaves)]
-                places = dict(reversed(everywhere))
             source = places.get(leaf)
             if run and not run.copy_path and not source:
                 run = runs[-1] = run._replace(length=run.length + 1)
@@ -94,9 +91,10 @@ class Loader:
             own = self._base.get(entry.path)
             part = self._parts[entry.path] = Part(entry, own if own and own.kind == entry.kind == FILE else None)
             self._order.append(part)
-            if entry.kind == FILE:
-                source = f"{self._source}/{entry.path}" if part.own else None
-                disk.create(f"{self._work}/{entry.path}", source, entry.size)
+            if part.own:
+                disk.clone(f"{self._source}/{entry.path}", f"{self._work}/{entry.path}", entry.size)
+            elif entry.kind == FILE and not entry.size:
+                disk.write_at(f"{self._work}/{entry.path}", 0, b"", new=True)
         self._removed.update(records.removed)
         data, at = wire.inflate(records), 0
         for run in records.runs:
@@ -120,7 +118,8 @@ class Loader:
             )
             part.leaves[run.first_leaf * DIGEST : end * DIGEST] = hash_leaves(content)
             part.covered[run.first_leaf : end] = b"\1" * run.leaf_count
-            disk.write_at(f"{self._work}/{part.entry.path}", run.first_leaf * LEAF, content)
+            disk.write_at(f"{self._work}/{part.entry.path}", run.first_leaf * LEAF, content, new=part.new)
+            part.new = False
         must(at == len(data), "DATA_INVALID", f"{len(data)} bytes of data where the runs need {at}")
         self.done_bytes += at
 

@@ -4,7 +4,7 @@
 The format is laid down in `client/vectors/README.md`.
 """
 
-import base64
+import binascii
 import json
 import os
 import struct
@@ -19,6 +19,7 @@ from .capture import running_browser
 from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
 
 _KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
+_NUMBERS = {name: number for number, name in _KINDS.items()}
 _VERSION = 1
 
 
@@ -94,25 +95,22 @@ def _to_json(entry: Entry) -> dict[str, Any]:
         "size": entry.size,
     }
     if entry.kind == FILE:
-        out |= {"root": entry.root.hex(), "leaves": base64.b64encode(entry.leaves).decode()}
+        out |= {"root": entry.root.hex(), "leaves": binascii.b2a_base64(entry.leaves, newline=False).decode()}
     elif entry.kind == LINK:
         out["target"] = entry.target
     return out | {"stat": entry.stat}
 
 
 def _from_json(body: dict[str, Any]) -> Entry:
-    kind = {name: number for number, name in _KINDS.items()}[body["kind"]]
-    target, leaves = body.get("target", ""), base64.b64decode(body.get("leaves", ""))
-    root = {
-        FILE: lambda: bytes.fromhex(body["root"]),
-        DIRECTORY: lambda: bytes(32),
-        LINK: lambda: sha256(target.encode()).digest(),
-    }[kind]()
-    if kind == FILE and len(leaves) != -(-body["size"] // LEAF) * DIGEST:
-        raise ValueError("leaves are missing")
-    return Entry(
-        kind, body["path"], body["mode"], int(body["mtime_ns"]), body["size"], root, target, leaves, body["stat"]
-    )
+    kind, size = _NUMBERS[body["kind"]], body["size"]
+    root, target, leaves = bytes(32), body.get("target", ""), b""
+    if kind == FILE:
+        root, leaves = bytes.fromhex(body["root"]), binascii.a2b_base64(body["leaves"])
+        if len(leaves) != -(-size // LEAF) * DIGEST:
+            raise ValueError("leaves are missing")
+    elif kind == LINK:
+        root = sha256(target.encode()).digest()
+    return Entry(kind, body["path"], body["mode"], int(body["mtime_ns"]), size, root, target, leaves, body["stat"])
 
 
 def beside(directory: Path, purpose: str) -> Path:

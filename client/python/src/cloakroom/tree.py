@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,10 @@ class Entry(NamedTuple):
         return other is None or mine != (other.kind, other.mode, other.mtime_ns, other.size, other.root)
 
 
+#: What a path holds that is not there.
+NOTHING = Entry(0, "", 0, 0)
+
+
 class Run(NamedTuple):
     """Consecutive leaves of one entry: data, or a copy."""
 
@@ -81,7 +86,7 @@ class Part:
 
     def __init__(self, entry: Entry, own: Entry | None) -> None:
         count = -(-entry.size // LEAF) if entry.kind == FILE else 0
-        self.entry, self.own, self.covered = entry, own, bytearray(count)
+        self.entry, self.own, self.covered, self.new = entry, own, bytearray(count), own is None
         self.leaves = bytearray((own.leaves if own else b"")[: count * DIGEST].ljust(count * DIGEST, b"\0"))
 
     def verified(self) -> Entry:
@@ -99,9 +104,22 @@ def span(first: int, count: int, size: int) -> int:
     return min((first + count) * LEAF, size) - first * LEAF
 
 
-def split(leaves: bytes) -> Iterable[tuple[int, bytes]]:
-    """The single digests of a table, numbered."""
-    return enumerate(leaf for (leaf,) in struct.iter_unpack(f"{DIGEST}s", leaves))
+def split(leaves: bytes) -> list[bytes]:
+    """The single digests of a table."""
+    return [leaf for (leaf,) in struct.iter_unpack(f"{DIGEST}s", leaves)]
+
+
+def places(base: Mapping[str, Entry], entries: Iterable[Entry]) -> dict[bytes, tuple[str, int]]:
+    """Where leaves that are not where they were first occur in the base, in order of its paths."""
+    pairs = [(split(entry.leaves), split(base.get(entry.path, NOTHING).leaves)) for entry in entries]
+    wanted = {leaf for new, own in pairs for leaf, old in zip_longest(new, own) if leaf and leaf != old}
+    out: dict[bytes, tuple[str, int]] = {}
+    for path, old in base.items():
+        if found := wanted.intersection(table := split(old.leaves)):
+            for index, leaf in enumerate(table):
+                if leaf in found:
+                    out.setdefault(leaf, (path, index))
+    return out
 
 
 def hash_leaves(block: bytes | memoryview) -> bytes:
@@ -222,7 +240,9 @@ def look(full: str, path: str, old: Entry | None) -> Entry | None:
         if not modes.S_ISREG(stat.st_mode):
             return None
         with open(full, "rb") as file:
-            leaves = b"".join(hash_leaves(block) for block in iter(lambda: file.read(_READ), b""))
+            # Never past the size that was seen: a file that grows all the time would have no end.
+            spans = (min(_READ, stat.st_size - at) for at in range(0, stat.st_size, _READ))
+            leaves = b"".join(hash_leaves(file.read(size)) for size in spans)
         if stat_key(os.lstat(full)) == key:
             mode, root = modes.S_IMODE(stat.st_mode), sha256(leaves).digest()
             return Entry(FILE, path, mode, stat.st_mtime_ns, stat.st_size, root, leaves=leaves, stat=trusted)

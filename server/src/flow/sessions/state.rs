@@ -1,4 +1,4 @@
-//! GetStorageState and PutStorageState: the document is compressed, sealed under the lineage's key, and kept in a record of its own that no listing reads.
+//! `GetStorageState` and `PutStorageState`: the document is compressed, sealed under the lineage's key, and kept in a record of its own that no listing reads.
 //!
 //! The record's value: `format (1) | kind (1) | …`, where `…` is for [`INLINE`] `length (4, big endian) | sealed box of the zstd frame` and for [`REFERENCE`]
 //! `snapshot (16) | length (8, big endian)`: a document too large for this store lies in the pack of the save that brought it.
