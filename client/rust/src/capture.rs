@@ -1,5 +1,7 @@
 //! Which files of a user data directory travel: the rules that all clients share, read from one data file.
 
+use std::str::{Chars, FromStr};
+
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -19,6 +21,9 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Default, Self::Lean, Self::Full];
+
     /// The name in the rules and in a snapshot's portability record.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -30,12 +35,12 @@ impl Policy {
     }
 }
 
-impl std::str::FromStr for Policy {
+impl FromStr for Policy {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = [Self::Default, Self::Lean, Self::Full].into_iter().find(|policy| policy.name() == text);
-        found.ok_or_else(|| Error::Invalid(format!("there is no capture policy {text:?}; there are default, lean and full")))
+        let found = Self::ALL.into_iter().find(|policy| policy.name() == text);
+        found.ok_or_else(|| Error::local("CAPTURE_RULE", format!("there is no capture policy {text:?}; there are default, lean and full")))
     }
 }
 
@@ -66,9 +71,9 @@ impl Capture {
     /// The shared rules under a policy, with the caller's own globs before them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming a glob that is bad.
+    /// `CAPTURE_RULE` naming a glob that is bad.
     pub fn new(policy: Policy, include: &[String], exclude: &[String]) -> Result<Self> {
-        let file: File = serde_json::from_str(RULES).map_err(|error| Error::Invalid(format!("capture.json: {error}")))?;
+        let file: File = serde_json::from_str(RULES).map_err(|error| Error::local("CAPTURE_RULE", format!("capture.json: {error}")))?;
         let globs = |texts: &[String]| texts.iter().map(|text| Glob::parse(text)).collect::<Result<Vec<_>>>();
         let never: Vec<_> = file.never.into_iter().map(|rule| rule.glob).collect();
         let drops = |rule: &Rule| rule.drop.iter().any(|name| name == policy.name());
@@ -100,46 +105,149 @@ impl Capture {
 /// A pattern over paths.
 #[derive(Clone, Debug)]
 struct Glob {
-    segments: Vec<Vec<char>>,
+    segments: Vec<Segment>,
+    /// It is matched against the last segment of a path only.
     anywhere: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Literal(String),
+    Wild(Vec<char>),
+    /// `**`: any number of segments.
+    Deep,
 }
 
 impl Glob {
     fn parse(text: &str) -> Result<Self> {
         let anchored = text.strip_prefix('/');
         let body = anchored.unwrap_or(text);
-        let bad = body.split('/').any(str::is_empty) || text.contains(['\0', '\\']);
-        if bad {
-            return Err(Error::Invalid(format!("the glob {text:?} is bad: it needs segments with one / between them, without NUL and backslash")));
+        if body.split('/').any(str::is_empty) || text.contains(['\0', '\\']) {
+            let message = format!("the glob {text:?} is bad: it needs segments with one / between them, without NUL and backslash");
+            return Err(Error::local("CAPTURE_RULE", message));
         }
-        let segments: Vec<Vec<char>> = body.split('/').map(|segment| segment.chars().collect()).collect();
+        let segments: Vec<_> = body.split('/').map(Segment::parse).collect();
         let anywhere = anchored.is_none() && segments.len() == 1;
         Ok(Self { segments, anywhere })
     }
 
     fn matches(&self, path: &[&str]) -> bool {
-        if self.anywhere {
-            return path.last().is_some_and(|last| segments_match(&self.segments, &[last]));
-        }
+        let path = if self.anywhere { &path[path.len().saturating_sub(1)..] } else { path };
         segments_match(&self.segments, path)
     }
 }
 
-fn segments_match(globs: &[Vec<char>], path: &[&str]) -> bool {
-    match (globs.split_first(), path.split_first()) {
-        (None, None) => true,
-        (None, Some(_)) => false,
-        (Some((glob, rest)), _) if glob.as_slice() == ['*', '*'] => (0..=path.len()).any(|skip| segments_match(rest, &path[skip..])),
-        (Some(_), None) => false,
-        (Some((glob, rest)), Some((segment, deeper))) => segment_matches(glob, &segment.chars().collect::<Vec<_>>()) && segments_match(rest, deeper),
+impl Segment {
+    fn parse(text: &str) -> Self {
+        match text {
+            "**" => Self::Deep,
+            _ if text.contains(['*', '?']) => Self::Wild(text.chars().collect()),
+            _ => Self::Literal(text.to_owned()),
+        }
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => literal == text,
+            Self::Wild(glob) => wild_matches(glob, text),
+            Self::Deep => true,
+        }
     }
 }
 
-fn segment_matches(glob: &[char], text: &[char]) -> bool {
-    match (glob.split_first(), text.split_first()) {
+fn segments_match(globs: &[Segment], path: &[&str]) -> bool {
+    match (globs.split_first(), path.split_first()) {
         (None, None) => true,
-        (Some(('*', rest)), _) => (0..=text.len()).any(|skip| segment_matches(rest, &text[skip..])),
-        (Some((g, rest)), Some((t, more))) => (*g == '?' || g == t) && segment_matches(rest, more),
+        (Some((Segment::Deep, rest)), _) => (0..=path.len()).any(|skip| segments_match(rest, &path[skip..])),
+        (Some((glob, rest)), Some((segment, deeper))) => glob.matches(segment) && segments_match(rest, deeper),
         (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Goes on greedily; on a mismatch the last `*` takes one character more.
+fn wild_matches(glob: &[char], text: &str) -> bool {
+    let mut at = 0;
+    let mut rest = text.chars();
+    let mut star: Option<(usize, Chars<'_>)> = None;
+    loop {
+        let mut after = rest.clone();
+        match (glob.get(at), after.next()) {
+            (Some('*'), _) => {
+                at += 1;
+                star = Some((at, rest.clone()));
+            }
+            (Some(wanted), Some(found)) if *wanted == '?' || *wanted == found => {
+                at += 1;
+                rest = after;
+            }
+            (None, None) => return true,
+            _ => {
+                let Some((behind, taken)) = &mut star else { return false };
+                if taken.next().is_none() {
+                    return false;
+                }
+                at = *behind;
+                rest = taken.clone();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::vectors::vectors;
+
+    fn travels(capture: &Capture, path: &str) -> bool {
+        path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).all(|prefix| capture.keeps(prefix))
+    }
+
+    fn texts(value: &Value) -> Vec<String> {
+        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn globs_match_as_the_vectors_say() {
+        let vectors = vectors("capture");
+        for case in vectors["globs"].as_array().unwrap() {
+            let glob = Glob::parse(case["glob"].as_str().unwrap()).unwrap();
+            let segments: Vec<_> = case["path"].as_str().unwrap().split('/').collect();
+            assert_eq!(glob.matches(&segments), case["matches"], "{case}");
+        }
+        for glob in texts(&vectors["bad_globs"]) {
+            let error = Glob::parse(&glob).unwrap_err();
+            assert!(error.reason() == "CAPTURE_RULE" && error.to_string().contains(&format!("{glob:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_path_travels_as_the_vectors_say() {
+        let vectors = vectors("capture");
+        for policy in Policy::ALL {
+            let capture = Capture::new(policy, &[], &[]).unwrap();
+            for case in vectors["decisions"].as_array().unwrap() {
+                assert_eq!(travels(&capture, case["path"].as_str().unwrap()), case[policy.name()], "{} under {}", case["path"], policy.name());
+            }
+        }
+        for case in vectors["callers"].as_array().unwrap() {
+            let policy = case["policy"].as_str().unwrap().parse().unwrap();
+            let capture = Capture::new(policy, &texts(&case["include"]), &texts(&case["exclude"])).unwrap();
+            assert_eq!(travels(&capture, case["path"].as_str().unwrap()), case["kept"], "{case}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_policy_is_named_with_those_that_exist() {
+        let error = "tiny".parse::<Policy>().unwrap_err();
+        assert!(error.to_string().contains("\"tiny\"") && error.to_string().contains("lean"));
+    }
+
+    #[test]
+    fn many_stars_stay_fast() {
+        let glob = Glob::parse(&"*a".repeat(40)).unwrap();
+        assert!(glob.matches(&["ba".repeat(40).as_str()]));
+        assert!(!glob.matches(&[("a".repeat(200) + "b").as_str()]));
     }
 }
