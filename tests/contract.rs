@@ -28,7 +28,7 @@ fn enum_elements(prefix: &[i32], outer: &str, all: &[EnumDescriptorProto], tag: 
 
 fn message_elements(prefix: &[i32], outer: &str, all: &[DescriptorProto], tag: i32, out: &mut Vec<(Vec<i32>, String)>) {
     for (at, one) in (0..).zip(all) {
-        if one.options.as_ref().is_some_and(|options| options.map_entry()) {
+        if one.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry) {
             continue;
         }
         let path = [prefix, &[tag, at]].concat();
@@ -155,7 +155,7 @@ fn promises(files: &[FileDescriptorProto]) -> BTreeMap<String, String> {
 fn what_was_promised_is_still_there() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/promises.txt");
     let now = promises(&files());
-    let text: String = now.iter().map(|(key, value)| format!("{key}: {value}\n")).collect();
+    let text = now.iter().fold(String::new(), |text, (key, value)| text + key + ": " + value + "\n");
     let promised = fs::read_to_string(&path).unwrap_or_default();
     for line in promised.lines() {
         let (key, value) = line.split_once(": ").unwrap();

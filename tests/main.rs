@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod contract;
+mod journey;
 mod layout;
+mod redis_engine;

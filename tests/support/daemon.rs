@@ -143,7 +143,9 @@ async fn serve(options: &Options, grpc: &Port, http: &Port, data: &Path) -> Proc
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap_or_else(|e| panic!("this test does not know where it is: {e}"));
-    let path = test.ancestors().nth(2).unwrap_or(&test).join(name);
+    // A test runs from …/deps, a benchmark from beside the daemon.
+    let directory = test.parent().map(|parent| if parent.ends_with("deps") { parent.parent().unwrap_or(parent) } else { parent });
+    let path = directory.unwrap_or(&test).join(name);
     assert!(path.exists(), "{} was not built: run `cargo build --workspace --bins`", path.display());
     path
 }

@@ -54,6 +54,8 @@ fn row(reason: Reason) -> (&'static str, Code, bool) {
         R::Deadline => ("DEADLINE", Code::DeadlineExceeded, true),
         R::DataCorrupt => ("DATA_CORRUPT", Code::DataLoss, false),
         R::Internal => ("INTERNAL", Code::Internal, false),
+        R::Unsupported => ("UNSUPPORTED", Code::Unimplemented, false),
+        R::MessageInvalid => ("MESSAGE_INVALID", Code::InvalidArgument, false),
     }
 }
 

@@ -50,11 +50,13 @@ pub enum Reason {
     Deadline,
     DataCorrupt,
     Internal,
+    Unsupported,
+    MessageInvalid,
 }
 
 impl Reason {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::InvalidField,
         Self::InvalidPageToken,
         Self::InvalidResumeToken,
@@ -93,6 +95,8 @@ impl Reason {
         Self::Deadline,
         Self::DataCorrupt,
         Self::Internal,
+        Self::Unsupported,
+        Self::MessageInvalid,
     ];
 }
 

@@ -33,6 +33,8 @@ pub mod mark {
     pub const USED: &str = "used";
     /// The revision of the newest lease granted on it; 0 when there was none.
     pub const FENCE: &str = "fence";
+    /// The revision that wrote its storage state; 0 when there is none.
+    pub const STATE: &str = "state";
 }
 
 /// Where a session is in its life. `PENDING → ACTIVE ⇄ NEEDS_LOGIN → RETIRED`; the last three are moved to by the daemon.
@@ -133,8 +135,8 @@ pub struct Session {
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Time to live in seconds.
-    pub ttl_seconds: u64,
+    /// Time to live in microseconds.
+    pub ttl_micros: u64,
     /// How it runs.
     pub ttl_mode: TtlMode,
     /// Its chain of commits and their key: 32 hexadecimal digits.
@@ -148,16 +150,13 @@ pub struct Session {
     /// Slots up to here are used up: by the head, or voided after a writer's death. Never below `sequence`.
     #[serde(default)]
     pub slot_floor: i64,
-    /// Revision of the storage state; 0 when there is none.
-    #[serde(default)]
-    pub storage_state_revision: i64,
 }
 
 impl Session {
     /// Time to live.
     #[must_use]
     pub fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_seconds)
+        Duration::from_micros(self.ttl_micros)
     }
 
     /// The business, as a name.
@@ -316,13 +315,12 @@ mod tests {
             state_reason: String::new(),
             revive_to: None,
             labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
-            ttl_seconds: 60,
+            ttl_micros: 60_000_000,
             ttl_mode: TtlMode::Sliding,
             lineage: "0".repeat(32),
             head: None,
             sequence: 0,
             slot_floor: 0,
-            storage_state_revision: 0,
         }
     }
 

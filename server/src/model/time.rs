@@ -20,6 +20,28 @@ impl Micros {
     }
 }
 
+impl fmt::Display for Micros {
+    /// As RFC 3339 writes it, in UTC and whole seconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.div_euclid(1_000_000);
+        let (year, month, day) = civil(seconds.div_euclid(86_400));
+        let second = seconds.rem_euclid(86_400);
+        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    }
+}
+
+/// The date of a day counted from 1970-01-01, in the proleptic Gregorian calendar. Years are counted from March, so that the leap day ends them; 400 of them make an era
+/// of 146,097 days (the method is Howard Hinnant's `civil_from_days`).
+fn civil(day: i64) -> (i64, i64, i64) {
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, of_year - (153 * from_march + 2) / 5 + 1)
+}
+
 /// A duration in whole microseconds; the largest there is when it does not fit.
 #[must_use]
 pub fn micros(duration: Duration) -> i64 {
@@ -86,6 +108,17 @@ mod tests {
             n /= 36;
         }
         out
+    }
+
+    #[test]
+    fn moments_are_shown_as_dates() {
+        let shown = |seconds: i64| Micros(seconds * 1_000_000 + 7).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00Z");
+        assert_eq!(shown(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(shown(1_709_251_199), "2024-02-29T23:59:59Z");
+        assert_eq!(shown(1_795_132_800 + 3661), "2026-11-20T01:01:01Z");
+        assert_eq!(shown(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(shown(-1), "1969-12-31T23:59:59Z");
     }
 
     #[test]

@@ -17,6 +17,9 @@
 //!    revision is at least 10 s ahead of the clock, so that no token is ever issued twice.
 //! 4. The same `op` answers the first result, for at least 10 minutes, and changes nothing.
 //! 5. An outage is an error and never an absence.
+//!
+//! Numbers (scores, marks, counters, bounds, moments) are exact from -[`MAX_NUMBER`] to [`MAX_NUMBER`]. A record is past its expiry from the moment `expires_at` itself on.
+//! [`super::bounds`] checks every bound of this module, for every engine and before it is asked.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
@@ -33,12 +36,36 @@ use crate::model::{
 pub const MAX_ALTERNATIVES: usize = 32;
 /// Longest key, index name or member, in bytes.
 pub const MAX_KEY: usize = 1024;
+/// Most keys, members, entries or records of one read.
+pub const MAX_PAGE: usize = 1000;
+/// Most requirements, counters, meters, writes and index changes of one transaction together.
+pub const MAX_CHANGES: usize = 1000;
+/// Most marks of one write.
+pub const MAX_MARKS: usize = 32;
+/// Longest mark name, in bytes.
+pub const MAX_MARK_NAME: usize = 16;
+/// Largest value of a record, in bytes.
+pub const MAX_VALUE: usize = 4 << 20;
+/// Largest payload of an event, in bytes.
+pub const MAX_EVENT: usize = 1 << 20;
+/// Largest note of a transaction, in bytes.
+pub const MAX_NOTE: usize = 4096;
+/// Largest number of either sign: what every engine and every client keeps exactly.
+pub const MAX_NUMBER: i64 = 1 << 53;
+/// Longest duration counted from the store's clock: 100 years.
+pub const MAX_AHEAD: Duration = Duration::from_hours(24 * 36_525);
+/// Shortest interval of a [`Meter`].
+pub const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// Longest interval of a [`Meter`].
+pub const MAX_INTERVAL: Duration = Duration::from_hours(24 * 366);
+/// Most units of a [`Meter`] at once.
+pub const MAX_BURST: u32 = 1_000_000;
 /// How long the result of an operation with an id is remembered.
 pub const OP_TTL: Duration = Duration::from_mins(10);
 /// How far ahead of the clock a new history starts.
 pub const HISTORY_LEAP: Duration = Duration::from_secs(10);
 
-/// A record's name within a namespace. Any bytes of UTF-8 without NUL, at most [`MAX_KEY`].
+/// A record's name within a namespace: 1 to [`MAX_KEY`] bytes of UTF-8 without NUL. The same rule holds for the names of counters and meters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub String);
 
@@ -48,11 +75,11 @@ impl fmt::Display for Key {
     }
 }
 
-/// An index's name within a namespace; the same rule as for a [`Key`].
+/// An index's name within a namespace; the same rule as for a [`Key`], and for its members.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Index(pub String);
 
-/// Named numbers of a record, by name: 1 to 16 of `a-z _`.
+/// Named numbers of a record, by name: 1 to [`MAX_MARK_NAME`] of `a-z _`.
 pub type Marks = BTreeMap<String, i64>;
 /// A mark's name.
 pub type MarkName = Cow<'static, str>;
@@ -128,7 +155,7 @@ impl Found {
 pub struct Reading {
     /// What was found, in the order of the keys.
     pub found: Vec<Found>,
-    /// The namespace's revision at that moment.
+    /// The namespace's revision at that moment; zero when nothing was ever committed.
     pub revision: Revision,
     /// The store's clock at that moment.
     pub now: Micros,
@@ -143,9 +170,10 @@ pub enum Number {
     Revision,
     /// The store's clock plus a duration.
     NowPlus(Duration),
-    /// As a mark: the value it has now (0 when it has none). As a score: not allowed.
+    /// As a mark: the value it has now, also when the record waits for the sweeper (0 when there is none). As a score: not allowed.
     Keep,
-    /// As a score: the mark of this name of the record of this key, after the transaction's writes (0 when it has none). As a mark: not allowed.
+    /// As a score: the mark of this name of the record of this key, live or waiting for the sweeper, after the transaction's writes (0 when there is none). As a mark: not
+    /// allowed.
     MarkOf(Key, MarkName),
 }
 
@@ -154,11 +182,11 @@ pub enum Number {
 pub enum Life {
     /// For ever.
     Forever,
-    /// As long as it does now; a new record for ever.
+    /// As long as it does now, also when it waits for the sweeper; a new record for ever.
     Keep,
     /// Until then. After that it is hidden, and [`Metadata::expired`] hands it to the sweeper, who removes it together with its index members.
     SweptAt(When),
-    /// Until then. After that it is gone; the engine sees to it. Not for records with index members.
+    /// Until then. After that it is gone, as if it had been deleted; the engine sees to it. Not for records with index members.
     DroppedAt(When),
 }
 
@@ -230,33 +258,34 @@ pub enum IndexChange {
     Remove(Index, String),
 }
 
-/// A bounded count: refuses the transaction when it would leave `0..=max`.
+/// A bounded count: refuses the transaction when it would leave `0..=max`. A transaction moves a counter at most once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Add {
     /// The counter; it starts at 0. Counters are not records: they have their own names.
     pub counter: Key,
     /// What to add; may be negative.
     pub delta: i64,
-    /// Its upper bound. A negative delta is never refused by it.
+    /// Its upper bound, at least 0. A negative delta is never refused by it.
     pub max: i64,
 }
 
 /// A rate (GCRA, the leaky bucket of ITU-T I.371): refuses the transaction when `cost` more would exceed `burst` per `interval`.
 ///
-/// With `t = interval / burst` per unit: `tat' = max(tat, now) + cost × t`, admitted iff `tat' - now ≤ interval`; then `tat := tat'`.
+/// With `t = interval / burst` per unit: `tat' = max(tat, now) + cost × t`, admitted iff `tat' - now ≤ interval`; then `tat := tat'`. Engines count in whole microseconds and
+/// round `cost × t` down, so a full burst is always admitted at once. A transaction runs a meter at most once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meter {
     /// The meter. Meters are not records: they have their own names.
     pub meter: Key,
     /// How long the full burst takes to come back. At least 1 ms, at most 366 days.
     pub interval: Duration,
-    /// How many units at once, 1 to 1,000,000.
+    /// How many units at once, 1 to [`MAX_BURST`], and at most one per microsecond of the interval.
     pub burst: u32,
     /// How many units this takes, 1 to `burst`.
     pub cost: u32,
 }
 
-/// One transaction. Empty parts are allowed; a transaction without any effect still makes a revision.
+/// One transaction, at most [`MAX_CHANGES`] long. Empty parts are allowed; a transaction without any effect still makes a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
     /// All of these must hold.
@@ -267,11 +296,11 @@ pub struct Txn {
     pub meters: Vec<Meter>,
     /// … records change; at most one write per key …
     pub writes: Vec<Write>,
-    /// … indices follow …
+    /// … indices follow, in this order …
     pub indices: Vec<IndexChange>,
     /// … and the logs hear of it: at most one entry per scope.
     pub events: Vec<(Scope, Bytes)>,
-    /// Handed back in [`Applied::note`], also by a repetition; at most 4 KiB.
+    /// Handed back in [`Applied::note`], also by a repetition; at most [`MAX_NOTE`] bytes.
     pub note: Bytes,
 }
 
@@ -280,7 +309,7 @@ pub struct Txn {
 pub struct Commit {
     /// The transactions, in order of preference; at least one.
     pub alternatives: Vec<Txn>,
-    /// Names the operation: a repetition answers the first result. Refusals are not remembered. At most [`MAX_KEY`] bytes.
+    /// Names the operation within the namespace: a repetition answers the first result, whatever it asks for. Refusals are not remembered. The same rule as for a [`Key`].
     pub op: Option<String>,
 }
 
@@ -295,7 +324,8 @@ impl From<Txn> for Commit {
 pub enum Outcome {
     /// One alternative was applied, now or, when `replayed`, by an earlier commit with the same `op`.
     Applied(Applied),
-    /// None could be; nothing changed. One refusal per alternative: the first thing that stood against it.
+    /// None could be; nothing changed, not even the revision. One refusal per alternative: the first thing that stood against it, in the order requirements, counters,
+    /// meters, touched records.
     Refused(Vec<Refusal>),
 }
 
@@ -338,9 +368,9 @@ pub enum Refusal {
 /// Which members of an index to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// Everything after this position (ascending) or before it (descending); `None`: from the end where reading starts.
+    /// Everything after this position (ascending) or before it (descending), whether or not a member stands there; `None`: from the end where reading starts.
     From(Option<(i64, String)>),
-    /// Members that start with this text, in an index whose scores are all 0.
+    /// Members that start with this text, in an index whose scores are all 0; the empty text starts all of them.
     Prefix(String),
 }
 
@@ -358,7 +388,7 @@ pub enum Direction {
 pub struct Head {
     /// The history that revisions belong to now.
     pub history: History,
-    /// The namespace's revision: everything up to it is committed.
+    /// The namespace's revision: everything up to it is committed. Zero when nothing ever was.
     pub revision: Revision,
     /// The revision of the scope's last entry; zero when there never was one in this history.
     pub last: Revision,
@@ -369,7 +399,7 @@ pub struct Head {
 pub struct LogEntry {
     /// The transaction's revision.
     pub revision: Revision,
-    /// The revision of the scope's entry before it; a reader who has not seen that one has missed something.
+    /// The revision of the scope's entry before it in this history, zero when it is the first; a reader who has not seen that one has missed something.
     pub previous: Revision,
     /// What the transaction gave.
     pub payload: Bytes,
@@ -413,19 +443,19 @@ pub struct EngineInfo {
 /// module is broken, `DATA_CORRUPT` when stored bytes are damaged.
 #[async_trait::async_trait]
 pub trait Metadata: Send + Sync + fmt::Debug + 'static {
-    /// Reads up to 1,000 records in one consistent read.
+    /// Reads up to [`MAX_PAGE`] records in one consistent read.
     async fn get(&self, ns: &Namespace, keys: &[Key]) -> Result<Reading>;
 
-    /// Reads up to `limit` (at most 1,000) members of an index with their scores.
+    /// Reads up to `limit` (at most [`MAX_PAGE`]) members of an index with their scores.
     async fn scan(&self, ns: &Namespace, index: &Index, range: &Range, direction: Direction, limit: usize) -> Result<Vec<(i64, String)>>;
 
     /// Applies the first alternative that can be, atomically and durably.
     async fn commit(&self, ns: &Namespace, commit: Commit) -> Result<Outcome>;
 
-    /// Up to `limit` records past their expiry that wait for the sweeper, the longest expired first.
+    /// Up to `limit` (at most [`MAX_PAGE`]) records past their expiry that wait for the sweeper, the longest expired first.
     async fn expired(&self, ns: &Namespace, limit: usize) -> Result<Vec<ExpiredRecord>>;
 
-    /// Up to `limit` entries of a log after a revision, with the log's head, in one consistent read. Old entries are trimmed by age and number; that shows as a first entry
+    /// Up to `limit` (at most [`MAX_PAGE`]) entries of a log after a revision, with the log's head, in one consistent read. Old entries are trimmed by age and number; that shows as a first entry
     /// whose `previous` lies after the asked revision, or as no entry although `head.last` does.
     async fn events(&self, ns: &Namespace, scope: Scope, after: Revision, limit: usize) -> Result<LogPage>;
 

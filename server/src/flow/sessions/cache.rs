@@ -1,0 +1,256 @@
+//! The daemon's own copies of session records, kept right by the log of changes: this cache is a subscriber like any other.
+//!
+//! Whoever follows a namespace's log tells the cache of every change ([`SessionCache::apply`]), of every hole ([`SessionCache::reset`]), and up to where it has read
+//! ([`SessionCache::verified_through`], at least once a second). A copy is served only while all of this holds:
+//! - the log was read to its end within the last two seconds;
+//! - no change of that session came since the copy was read;
+//! - the copy is not past its expiry, and at most one second old. Touches write no event, so `last_use_time` and `expire_time` may lag by that much when another
+//!   daemon made them; everything else is exact.
+//!
+//! While nobody follows a namespace, nothing of it is kept or served.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use moka::sync::Cache;
+
+use super::load::Loaded;
+use crate::{
+    clock,
+    model::{
+        event::Change,
+        id::{Namespace, SessionId},
+        time::Revision,
+    },
+};
+
+/// How long a copy may be served.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// How long ago the log must have been read to its end.
+const VERIFIED: Duration = Duration::from_secs(2);
+/// Most copies: about 2 KiB each.
+const ENTRIES: u64 = 20_000;
+
+/// Most namespaces that wait to be followed.
+const WANTED: usize = 1_000;
+
+/// Copies of session records.
+#[derive(Debug)]
+pub struct SessionCache {
+    entries: Cache<(Namespace, String), Entry>,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    session: Loaded,
+    /// The namespace's revision when it was read.
+    revision: Revision,
+    read: Instant,
+    epoch: u64,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    namespaces: HashMap<Namespace, Progress>,
+    /// The newest epoch given; no number is given twice.
+    epoch: u64,
+    /// Namespaces that were asked for and that nobody follows.
+    wanted: HashSet<Namespace>,
+}
+
+/// How far a namespace's log was followed.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The newest change known, from the log or made here: a reading from before it may miss it.
+    floor: Revision,
+    /// Up to where the log was read, and when.
+    verified: (Revision, Instant),
+    /// Copies of another epoch are void.
+    epoch: u64,
+    /// When a copy was asked for last.
+    asked: Instant,
+}
+
+impl Default for SessionCache {
+    fn default() -> Self {
+        Self { entries: Cache::builder().max_capacity(ENTRIES).time_to_live(MAX_AGE).build(), followed: Mutex::default() }
+    }
+}
+
+impl SessionCache {
+    /// These changes were made by the transaction of this revision.
+    pub fn apply(&self, namespace: &Namespace, revision: Revision, changes: &[Change]) {
+        if let Some(progress) = self.followed().namespaces.get_mut(namespace) {
+            progress.floor = progress.floor.max(revision);
+            for change in changes {
+                self.entries.invalidate(&(namespace.clone(), change.session.clone()));
+            }
+        }
+    }
+
+    /// Changes may have been missed, or nobody follows the namespace any more: all its copies are void until [`Self::verified_through`] is called again.
+    pub fn reset(&self, namespace: &Namespace) {
+        self.followed().namespaces.remove(namespace);
+    }
+
+    /// Every change up to this revision was applied, and there was no other.
+    pub fn verified_through(&self, namespace: &Namespace, revision: Revision) {
+        let verified = (revision, clock::monotonic());
+        let mut followed = self.followed();
+        if let Some(progress) = followed.namespaces.get_mut(namespace) {
+            progress.verified = verified;
+            return;
+        }
+        followed.epoch += 1;
+        let epoch = followed.epoch;
+        followed.namespaces.insert(namespace.clone(), Progress { floor: revision, verified, epoch, asked: verified.1 });
+    }
+
+    /// Namespaces that were asked for since the last call and that nobody follows.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Namespace> {
+        self.followed().wanted.drain().collect()
+    }
+
+    /// Whether nobody has asked for anything of a followed namespace for so long.
+    #[must_use]
+    pub fn is_idle(&self, namespace: &Namespace, idle: Duration) -> bool {
+        self.followed().namespaces.get(namespace).is_none_or(|progress| progress.asked.elapsed() >= idle)
+    }
+
+    /// This daemon wrote the session itself, touches included.
+    pub(super) fn wrote(&self, namespace: &Namespace, id: &SessionId, revision: Revision) {
+        if let Some(progress) = self.followed().namespaces.get_mut(namespace) {
+            progress.floor = progress.floor.max(revision);
+            self.entries.invalidate(&(namespace.clone(), id.to_string()));
+        }
+    }
+
+    /// Keeps what was read when the namespace stood at `revision`, unless a change came since.
+    pub(super) fn keep(&self, namespace: &Namespace, session: &Loaded, revision: Revision) {
+        // The lock is held over the insertion: a change applied after the check also finds the copy.
+        let followed = self.followed();
+        if let Some(progress) = followed.namespaces.get(namespace).filter(|progress| revision >= progress.floor) {
+            let entry = Entry { session: session.clone(), revision, read: clock::monotonic(), epoch: progress.epoch };
+            self.entries.insert((namespace.clone(), session.id.to_string()), entry);
+        }
+    }
+
+    /// A copy that is as good as a reading at the answered revision, which is at least `min_revision`.
+    pub(super) fn get(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
+        // The lock is held over the look-up: what is found was not voided by a change within `verified`.
+        let mut followed = self.followed();
+        let Some(progress) = followed.namespaces.get_mut(namespace) else {
+            if followed.wanted.len() < WANTED {
+                followed.wanted.insert(namespace.clone());
+            }
+            return None;
+        };
+        progress.asked = clock::monotonic();
+        let entry = self.entries.get(&(namespace.clone(), id.to_string()))?;
+        let (age, (verified, at)) = (entry.read.elapsed(), progress.verified);
+        let reflects = entry.revision.max(verified);
+        let alive = entry.session.expires_at.is_none_or(|expiry| entry.session.now.after(age) < expiry);
+        let right = entry.epoch == progress.epoch && at.elapsed() < VERIFIED && age < MAX_AGE;
+        (right && alive && reflects >= min_revision).then_some((entry.session, reflects))
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{
+        session::{Session, State, TtlMode},
+        time::Micros,
+    };
+
+    fn session(expires_in: Duration) -> Loaded {
+        let session = Session {
+            business: "acme".to_owned(),
+            email: None,
+            state: State::Active,
+            state_reason: String::new(),
+            revive_to: None,
+            labels: BTreeMap::new(),
+            ttl_micros: 60_000_000,
+            ttl_mode: TtlMode::Sliding,
+            lineage: "0".repeat(32),
+            head: None,
+            sequence: 0,
+            slot_floor: 0,
+        };
+        let now = Micros(1_000_000);
+        let id = SessionId::parse("id", "a").unwrap();
+        Loaded { id, session, revision: Revision(5), marks: BTreeMap::new(), expires_at: Some(now.after(expires_in)), expired: false, now }
+    }
+
+    fn change() -> Change {
+        Change { session: "a".to_owned(), ..Change::default() }
+    }
+
+    /// A cache that follows the namespace up to revision 10.
+    fn followed() -> (SessionCache, Namespace, Loaded) {
+        let (cache, namespace) = (SessionCache::default(), Namespace::default());
+        cache.verified_through(&namespace, Revision(10));
+        (cache, namespace, session(Duration::from_mins(1)))
+    }
+
+    #[test]
+    fn a_copy_is_served_with_the_revision_that_the_log_was_read_to() {
+        let (cache, namespace, session) = followed();
+        cache.keep(&namespace, &session, Revision(10));
+        assert_eq!(cache.get(&namespace, &session.id, Revision::ZERO).unwrap().1, Revision(10));
+        cache.verified_through(&namespace, Revision(12));
+        assert_eq!(cache.get(&namespace, &session.id, Revision(12)).unwrap().1, Revision(12));
+        assert!(cache.get(&namespace, &session.id, Revision(13)).is_none());
+    }
+
+    #[test]
+    fn a_change_voids_the_copy_and_a_slow_reading_does_not_bring_it_back() {
+        let (cache, namespace, session) = followed();
+        cache.keep(&namespace, &session, Revision(10));
+        cache.apply(&namespace, Revision(11), &[change()]);
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
+        cache.keep(&namespace, &session, Revision(10));
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "it was read before the change");
+        cache.keep(&namespace, &session, Revision(11));
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_some());
+        cache.wrote(&namespace, &session.id, Revision(12));
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
+    }
+
+    #[test]
+    fn nothing_is_served_after_a_reset_or_while_nobody_follows() {
+        let (cache, namespace, session) = followed();
+        cache.keep(&namespace, &session, Revision(10));
+        cache.reset(&namespace);
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
+        cache.keep(&namespace, &session, Revision(10));
+        cache.verified_through(&namespace, Revision(10));
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "copies from before the reset stay void");
+    }
+
+    #[test]
+    fn a_copy_past_its_expiry_or_its_age_is_not_served() {
+        let (cache, namespace, _) = followed();
+        let short = session(Duration::from_millis(30));
+        cache.keep(&namespace, &short, Revision(10));
+        assert!(cache.get(&namespace, &short.id, Revision::ZERO).is_some());
+        std::thread::sleep(Duration::from_millis(40));
+        assert!(cache.get(&namespace, &short.id, Revision::ZERO).is_none());
+        let long = session(Duration::from_mins(1));
+        cache.keep(&namespace, &long, Revision(10));
+        std::thread::sleep(MAX_AGE);
+        assert!(cache.get(&namespace, &long.id, Revision::ZERO).is_none());
+    }
+}

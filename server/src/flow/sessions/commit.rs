@@ -1,0 +1,203 @@
+//! Committing decisions: again when somebody else was faster, once when the request is repeated.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use super::{
+    edit::Prepared,
+    load::{Loaded, load, not_found},
+};
+use crate::{
+    clock,
+    flow::keyring::NamespaceKeys,
+    model::{
+        error::{Error, Reason, Result},
+        id::{Namespace, RequestId, SessionId},
+        time::Revision,
+    },
+    store::metadata::{Applied, Commit, Key, Metadata, Outcome, Refusal, Require, Txn},
+};
+
+/// How often a change is tried when others keep being faster.
+const ATTEMPTS: u32 = 8;
+/// Longest pause between the first two tries; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Length of a request's digest in a note.
+const DIGEST: usize = 16;
+
+/// What a request asks for, told apart from every other request; it becomes the digest of an [`Op`].
+#[derive(Debug, Default)]
+pub struct Fingerprint(Vec<u8>);
+
+impl Fingerprint {
+    /// Of a call of this method.
+    #[must_use]
+    pub fn of(method: &str) -> Self {
+        Self::default().text(method)
+    }
+
+    /// Adds a text.
+    #[must_use]
+    pub fn text(self, text: impl AsRef<[u8]>) -> Self {
+        let text = text.as_ref();
+        let mut all = self.number(i64::try_from(text.len()).unwrap_or(i64::MAX));
+        all.0.extend_from_slice(text);
+        all
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn number(mut self, number: i64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+}
+
+/// A request with an id: its repetition is answered from what the first one did.
+#[derive(Clone, Debug)]
+pub struct Op {
+    request: RequestId,
+    digest: [u8; DIGEST],
+}
+
+impl Op {
+    /// A request with an id; none without one.
+    #[must_use]
+    pub fn new(keys: &NamespaceKeys, request: Option<RequestId>, fingerprint: &Fingerprint) -> Option<Self> {
+        let request = request?;
+        // Keyed, so that nobody who reads the store can guess what was asked for.
+        let mac = keys.token_mac("request", &fingerprint.0);
+        let mut digest = [0; DIGEST];
+        digest.copy_from_slice(&mac[..DIGEST]);
+        Some(Self { request, digest })
+    }
+
+    /// Its name in the store.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("r/{}", self.request)
+    }
+
+    /// What a repetition needs to know: which request it was, and which session it made or changed.
+    #[must_use]
+    pub fn note(&self, id: &SessionId) -> Bytes {
+        [&self.digest[..], id.as_str().as_bytes()].concat().into()
+    }
+
+    /// Which session an earlier request with this id was about.
+    ///
+    /// # Errors
+    /// `REQUEST_ID_REUSED` when that was another request.
+    pub fn check_note(&self, note: &[u8]) -> Result<SessionId> {
+        let same = note.split_first_chunk::<DIGEST>().filter(|(digest, _)| **digest == self.digest);
+        let Some((_, id)) = same else {
+            let message = format!("request_id {} was used for another request within the last 10 minutes: give every request its own", self.request);
+            return Err(Error::new(Reason::RequestIdReused, message).with_field("request_id"));
+        };
+        SessionId::parse("note", &String::from_utf8_lossy(id))
+    }
+}
+
+/// What a rule decides about a session it was shown.
+#[derive(Debug)]
+pub enum Decision {
+    /// Change it.
+    Change(Box<Prepared>),
+    /// It is already as it shall be.
+    Keep(Box<Loaded>),
+}
+
+/// What became of a change.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The session. After a repetition: as it is now, which may be later than the change.
+    pub session: Loaded,
+    /// The change's revision; when nothing had to change, the namespace's.
+    pub revision: Revision,
+    /// An earlier request with the same id did it.
+    pub replayed: bool,
+    /// Something was written now.
+    pub changed: bool,
+}
+
+/// Reads a session, lets `decide` decide, and commits; reads again when the session changed meanwhile. `decide` is a pure rule: it may run several times.
+///
+/// # Errors
+/// What `decide` refuses, unless an earlier request with the same id succeeded; `REQUEST_ID_REUSED`; `CONTENTION` after eight tries; the store's errors.
+pub async fn change<D>(metadata: &dyn Metadata, namespace: &Namespace, id: &SessionId, op: Option<&Op>, mut decide: D) -> Result<Done>
+where
+    D: FnMut(Option<Loaded>) -> Result<Decision> + Send,
+{
+    for attempt in 0..ATTEMPTS {
+        let (found, revision, _) = load(metadata, namespace, id).await?;
+        let mut prepared = match decide(found) {
+            Ok(Decision::Change(prepared)) => prepared,
+            // What the first request did may be why this one is refused, or has nothing left to do.
+            settled => {
+                if let Some(done) = replay(metadata, namespace, op).await? {
+                    return Ok(done);
+                }
+                match settled? {
+                    Decision::Keep(session) => return Ok(Done { session: *session, revision, replayed: false, changed: false }),
+                    Decision::Change(_) => continue,
+                }
+            }
+        };
+        prepared.txn.note = op.map(|op| op.note(id)).unwrap_or_default();
+        let commit = Commit { alternatives: vec![prepared.txn], op: op.map(Op::name) };
+        match metadata.commit(namespace, commit).await? {
+            Outcome::Applied(applied) if applied.replayed => return replayed(metadata, namespace, op, &applied).await,
+            Outcome::Applied(applied) => {
+                let revision = applied.revision;
+                return Ok(Done { session: prepared.pending.applied(&applied), revision, replayed: false, changed: true });
+            }
+            Outcome::Refused(refusals) => check_quota(&refusals)?,
+        }
+        pause(attempt).await?;
+    }
+    let message = format!("other writers of session {id} were faster {ATTEMPTS} times in a row: repeat the call");
+    Err(Error::new(Reason::Contention, message).with("session_id", id))
+}
+
+/// Only a counter cannot be helped by reading again.
+fn check_quota(refusals: &[Refusal]) -> Result<()> {
+    let full = refusals.iter().find_map(|refusal| match refusal {
+        Refusal::Counter { counter, value } => Some((counter, value)),
+        _ => None,
+    });
+    match full {
+        None => Ok(()),
+        Some((counter, value)) => {
+            let message = format!("the namespace has {value} of {counter}, hidden ones included, and may have no more: delete some, or raise the quota");
+            Err(Error::new(Reason::QuotaExceeded, message).with("quota", counter).with("used", value))
+        }
+    }
+}
+
+/// Looks an operation up without doing anything: its transaction requires what cannot be, so only a remembered result can answer.
+async fn replay(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>) -> Result<Option<Done>> {
+    let Some(named) = op else { return Ok(None) };
+    let nowhere = Key("n/nowhere".to_owned());
+    let requires = vec![Require::Absent(nowhere.clone()), Require::At(nowhere, Revision::ZERO)];
+    let commit = Commit { alternatives: vec![Txn { requires, ..Txn::default() }], op: Some(named.name()) };
+    match metadata.commit(namespace, commit).await? {
+        Outcome::Applied(applied) => replayed(metadata, namespace, op, &applied).await.map(Some),
+        Outcome::Refused(_) => Ok(None),
+    }
+}
+
+async fn replayed(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>, applied: &Applied) -> Result<Done> {
+    let id = op.ok_or_else(|| Error::new(Reason::Internal, "a commit without an id was replayed"))?.check_note(&applied.note)?;
+    let (session, _, _) = load(metadata, namespace, &id).await?;
+    let session = session.ok_or_else(|| not_found(&id))?;
+    Ok(Done { session, revision: applied.revision, replayed: true, changed: false })
+}
+
+/// Waits a random while, longer with every try, so that writers that met once do not meet again.
+async fn pause(attempt: u32) -> Result<()> {
+    let share = u32::from(u16::from_be_bytes(clock::random()?));
+    sleep(FIRST_PAUSE * 2u32.pow(attempt) * share / u32::from(u16::MAX)).await;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Sessions: what callers do to them, as transactions of the metadata store.
+//!
+//! ```text
+//! load ──► decide (a pure rule, may refuse) ──► edit: record, marks, indices, event in one transaction ──► commit
+//!   ▲                                                                                                        │
+//!   └──────────────────────────── somebody else was faster: read again ◄─────────────────────────────────────┘
+//! ```
+//! Nothing here writes an index by hand: [`Loaded::edit`] derives index changes from the record before and after, so indices stay a function of the records.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    flow::keyring::Keyring,
+    model::{
+        error::Result,
+        id::{Namespace, RequestId, SessionId},
+        time::Revision,
+    },
+    store::metadata::Metadata,
+};
+
+mod cache;
+mod commit;
+mod create;
+mod edit;
+mod floor;
+mod hide;
+mod list;
+mod load;
+mod purge;
+mod read;
+mod state;
+#[cfg(any(test, feature = "conformance"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod touch;
+mod update;
+
+pub use cache::SessionCache;
+pub use commit::{Decision, Done, Fingerprint, Op, change};
+pub use create::NewSession;
+pub use edit::{Edit, Pending, Prepared, create};
+pub use list::{Filter, Page};
+pub use load::{Loaded, load, record_key, state_key};
+pub use read::{Batch, Owner};
+pub use state::{PutState, StoredState, inline_state, referenced_state};
+pub use touch::Touched;
+pub use update::Patch;
+
+use floor::Floor;
+
+/// Sessions a namespace may have when nothing else is configured, hidden ones included.
+pub const DEFAULT_MAX_SESSIONS: i64 = 1_000_000;
+
+/// The operations on sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    pub(super) metadata: Arc<dyn Metadata>,
+    keyring: Arc<Keyring>,
+    cache: Arc<SessionCache>,
+    floor: Floor,
+    quota: i64,
+}
+
+/// The conditions of a write, each checked only when given.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// The etag that the resource must still have; empty for any.
+    pub etag: String,
+    /// The lease under which is written; 0 for none.
+    pub lease_token: i64,
+    /// What makes a repetition harmless.
+    pub request: Option<RequestId>,
+}
+
+/// A session as a caller may see it: its e-mail address is open.
+#[derive(Clone)]
+pub struct View {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// The session.
+    pub session: Loaded,
+    /// Its e-mail address; empty when it has none.
+    pub email: String,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("namespace", &self.namespace).field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// A session, and the revision that the answer made or reflects.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The session.
+    pub view: View,
+    /// The revision.
+    pub revision: Revision,
+}
+
+impl Sessions {
+    /// The operations on the sessions of a store. A namespace gets at most `quota` of them, hidden ones included.
+    #[must_use]
+    pub fn new(metadata: Arc<dyn Metadata>, keyring: Arc<Keyring>, quota: i64) -> Self {
+        Self { metadata, keyring, cache: Arc::new(SessionCache::default()), floor: Floor::default(), quota }
+    }
+
+    /// The cache of sessions, for the watch hub that keeps it right.
+    #[must_use]
+    pub fn cache(&self) -> Arc<SessionCache> {
+        Arc::clone(&self.cache)
+    }
+
+    /// Opens what is sealed in a session.
+    async fn view(&self, namespace: &Namespace, session: Loaded) -> Result<View> {
+        let email = match &session.session.email {
+            Some(email) => self.keyring.namespace(namespace).await?.open_email(&session.id, &email.sealed)?,
+            None => String::new(),
+        };
+        Ok(View { namespace: namespace.clone(), session, email })
+    }
+
+    /// Runs a rule as [`change`] does, and answers with the session after it.
+    async fn answer<D>(&self, namespace: &Namespace, id: &SessionId, op: Option<&Op>, decide: D) -> Result<Answer>
+    where
+        D: FnMut(Option<Loaded>) -> Result<Decision> + Send,
+    {
+        let done = change(&*self.metadata, namespace, id, op, decide).await?;
+        self.cache.wrote(namespace, &done.session.id, done.revision);
+        self.floor.saw(namespace, done.revision);
+        Ok(Answer { revision: done.revision, view: self.view(namespace, done.session).await? })
+    }
+
+    /// Names a request that may be repeated.
+    async fn op(&self, namespace: &Namespace, request: Option<&RequestId>, fingerprint: impl FnOnce() -> Fingerprint + Send) -> Result<Option<Op>> {
+        match request {
+            None => Ok(None),
+            Some(request) => Ok(Op::new(&*self.keyring.namespace(namespace).await?, Some(request.clone()), &fingerprint())),
+        }
+    }
+}

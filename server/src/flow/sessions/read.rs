@@ -1,0 +1,189 @@
+//! `GetSession`, `BatchGetSessions`, `ResolveSession`, `GetActiveSession`: readings, which are no use.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Answer, Loaded, Sessions, View, load::not_found, record_key};
+use crate::{
+    model::{
+        email::Email,
+        error::{Error, Reason, Result},
+        id::{BusinessId, Namespace, SessionId},
+        session::{State, index},
+        time::Revision,
+    },
+    store::metadata::{Direction, Found, Index, Key, Range, Reading},
+};
+
+/// How often a reading that must not be older than some revision is repeated, and after which pause.
+const PATIENCE: (u32, Duration) = (10, Duration::from_millis(50));
+/// Most candidates that an ambiguous prefix names.
+const CANDIDATES: usize = 5;
+/// How many members are looked at first and at last: nearly always the first is the answer, but expired ones may stand before it until they are swept.
+const PROBES: [usize; 2] = [8, 1000];
+
+/// The answer of a batch.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The live sessions, in the order asked for.
+    pub views: Vec<View>,
+    /// The ids that name no live session.
+    pub missing: Vec<SessionId>,
+    /// The revision that the answer reflects.
+    pub revision: Revision,
+}
+
+/// Whose session is wanted.
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// That of a business.
+    Business(BusinessId),
+    /// That of an e-mail address.
+    Email(Email),
+}
+
+impl Sessions {
+    /// Reads a session.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `REVISION_NOT_REACHED`, and the store's errors.
+    pub async fn get(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Result<Answer> {
+        if let Some((session, revision)) = self.cache.get(namespace, id, min_revision) {
+            return Ok(Answer { view: self.view(namespace, session).await?, revision });
+        }
+        let reading = self.read(namespace, &[record_key(id)], min_revision).await?;
+        let found = reading.found.into_iter().next().unwrap_or(Found::Absent);
+        let session = Loaded::from_found(id, found, reading.now)?.ok_or_else(|| not_found(id))?;
+        session.check_live()?;
+        let revision = reading.revision;
+        self.cache.keep(namespace, &session, revision);
+        Ok(Answer { view: self.view(namespace, session).await?, revision })
+    }
+
+    /// Reads many sessions at one moment.
+    ///
+    /// # Errors
+    /// `REVISION_NOT_REACHED`, and the store's errors.
+    pub async fn batch_get(&self, namespace: &Namespace, ids: &[SessionId], min_revision: Revision) -> Result<Batch> {
+        let (found, revision) = self.read_all(namespace, ids, min_revision).await?;
+        let (mut views, mut missing) = (Vec::new(), Vec::new());
+        for (id, session) in ids.iter().zip(found) {
+            match session.filter(|session| session.check_live().is_ok()) {
+                Some(session) => views.push(self.view(namespace, session).await?),
+                None => missing.push(id.clone()),
+            }
+        }
+        Ok(Batch { views, missing, revision })
+    }
+
+    /// The live session whose id is, or as the only one starts with, `prefix`.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `PREFIX_AMBIGUOUS` naming candidates, `REVISION_NOT_REACHED`, and the store's errors.
+    pub async fn resolve(&self, namespace: &Namespace, prefix: &SessionId, min_revision: Revision) -> Result<Answer> {
+        let revision = self.reach(namespace, min_revision).await?;
+        let range = Range::Prefix(prefix.to_string());
+        let mut live = Vec::new();
+        for probe in PROBES {
+            let members = self.metadata.scan(namespace, &Index(index::NAMES.to_owned()), &range, Direction::Ascending, probe).await?;
+            live = self.live(namespace, &members).await?;
+            if members.len() < probe || live.len() > CANDIDATES || live.first().is_some_and(|first| first.id == *prefix) {
+                break;
+            }
+        }
+        // As in git, a whole id is never ambiguous.
+        let exact = live.iter().position(|session| session.id == *prefix);
+        if live.len() > 1 && exact.is_none() {
+            return Err(ambiguous(prefix, &live));
+        }
+        let session = exact.or(Some(0)).filter(|at| *at < live.len()).map(|at| live.swap_remove(at)).ok_or_else(|| {
+            let message = format!("no live session's id starts with {prefix}: ListSessions shows those there are");
+            Error::new(Reason::SessionNotFound, message)
+        })?;
+        Ok(Answer { view: self.view(namespace, session).await?, revision })
+    }
+
+    /// The most recently used ACTIVE session of an owner, in constant time.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `REVISION_NOT_REACHED`, and the store's errors.
+    pub async fn active(&self, namespace: &Namespace, owner: &Owner, min_revision: Revision) -> Result<Answer> {
+        let revision = self.reach(namespace, min_revision).await?;
+        let none = || Error::new(Reason::SessionNotFound, "there is no ACTIVE session of that owner: ListSessions shows those in other states");
+        let name = match owner {
+            Owner::Business(business) => index::business_used(business.as_str()),
+            Owner::Email(email) => match self.keyring.existing(namespace).await? {
+                Some(keys) => index::email_used(&keys.email_hmac(&email.normalised())),
+                None => return Err(none()),
+            },
+        };
+        for probe in PROBES {
+            let members = self.metadata.scan(namespace, &Index(name.clone()), &Range::From(None), Direction::Descending, probe).await?;
+            let live = self.live(namespace, &members).await?;
+            // It may have moved on between the two readings; then the next one is the answer.
+            let active =
+                |session: &Loaded| session.session.state == State::Active && session.session.indices(&session.id).iter().any(|entry| entry.index == name);
+            if let Some(session) = live.into_iter().find(active) {
+                return Ok(Answer { view: self.view(namespace, session).await?, revision });
+            }
+            if members.len() < probe {
+                break;
+            }
+        }
+        Err(none())
+    }
+
+    /// A revision that every reading from now on reflects, at least `min_revision`.
+    pub(super) async fn reach(&self, namespace: &Namespace, min_revision: Revision) -> Result<Revision> {
+        match self.floor.known(namespace).filter(|known| *known >= min_revision) {
+            Some(known) => Ok(known),
+            None => Ok(self.read(namespace, &[], min_revision).await?.revision),
+        }
+    }
+
+    /// Reads records when the namespace stands at `min_revision` or later; waits a little for that.
+    pub(super) async fn read(&self, namespace: &Namespace, keys: &[Key], min_revision: Revision) -> Result<Reading> {
+        let (patience, pause) = PATIENCE;
+        let mut tried = 0;
+        loop {
+            let reading = self.metadata.get(namespace, keys).await?;
+            let stands = reading.revision;
+            if stands >= min_revision {
+                self.floor.saw(namespace, stands);
+                return Ok(reading);
+            }
+            if tried == patience {
+                let message = format!(
+                    "min_revision is {min_revision}, but namespace {namespace} stands at {stands}: was that revision made there, and in this deployment?"
+                );
+                return Err(Error::new(Reason::RevisionNotReached, message).with("revision", stands));
+            }
+            tried += 1;
+            sleep(pause).await;
+        }
+    }
+
+    /// Reads sessions in one consistent reading; none where there is no record.
+    async fn read_all(&self, namespace: &Namespace, ids: &[SessionId], min_revision: Revision) -> Result<(Vec<Option<Loaded>>, Revision)> {
+        let keys: Vec<Key> = ids.iter().map(record_key).collect();
+        let reading = self.read(namespace, &keys, min_revision).await?;
+        let understood = |(id, found): (&SessionId, Found)| Loaded::from_found(id, found, reading.now);
+        let sessions = ids.iter().zip(reading.found).map(understood).collect::<Result<_>>()?;
+        Ok((sessions, reading.revision))
+    }
+
+    /// The live sessions among the members of an index, in its order.
+    async fn live(&self, namespace: &Namespace, members: &[(i64, String)]) -> Result<Vec<Loaded>> {
+        let ids = members.iter().map(|(_, member)| SessionId::parse("member", member)).collect::<Result<Vec<_>>>()?;
+        let (sessions, _) = self.read_all(namespace, &ids, Revision::ZERO).await?;
+        Ok(sessions.into_iter().flatten().filter(|session| session.check_live().is_ok()).collect())
+    }
+}
+
+fn ambiguous(prefix: &SessionId, live: &[Loaded]) -> Error {
+    let names: Vec<_> = live.iter().take(CANDIDATES).map(|session| session.id.to_string()).collect();
+    let more = if live.len() > CANDIDATES { ", …" } else { "" };
+    let message = format!("more than one session id starts with {prefix}: {}{more}; give more characters", names.join(", "));
+    Error::new(Reason::PrefixAmbiguous, message).with("candidates", names.join(","))
+}
