@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use super::{
-    keyring::{KeyObjects, Keyring, LineageKey},
+    keyring::{Keyring, LineageKey},
     sessions::{Loaded, Sessions},
     tasks::Tasks,
 };
@@ -23,7 +23,7 @@ use crate::{
         time::{Micros, Revision},
     },
     store::{
-        blobs::{Blobs, Put},
+        blobs::Blobs,
         metadata::{Metadata, Record},
     },
 };
@@ -173,20 +173,5 @@ impl Profiles {
     async fn lineage(&self, namespace: &Namespace, session: &Loaded) -> Result<Lineage> {
         let id = session.session.lineage_id()?;
         Ok(Lineage { namespace: namespace.clone(), id, key: self.keyring.lineage(namespace, id).await? })
-    }
-}
-
-#[async_trait::async_trait]
-impl KeyObjects for Blobs {
-    async fn put_new(&self, name: &str, bytes: bytes::Bytes) -> Result<bool> {
-        Ok(Self::put_new(self, name, bytes).await? == Put::Created)
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<bytes::Bytes>> {
-        Self::get(self, name).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        Self::delete(self, name).await
     }
 }
