@@ -17,6 +17,7 @@ pub mod portability;
 pub(crate) mod reference;
 pub mod seal;
 pub mod session;
+pub mod snapshot;
 pub mod storage_state;
 pub mod time;
 pub mod tree;
