@@ -1,6 +1,9 @@
 //! What spans stores: sessions, saves, loads, watches, sweeping.
 
+pub mod invalidate;
 pub mod keyring;
 pub mod profiles;
 pub mod sessions;
+pub mod sweep;
 pub mod tasks;
+pub mod watch;

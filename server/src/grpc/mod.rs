@@ -1,4 +1,12 @@
 //! How the world asks: the only layer that names tonic or the generated API.
 
+pub mod accept;
+pub mod admin;
+pub mod auth;
+pub mod health;
+pub mod invalidations;
+pub mod layers;
 pub mod parse;
+pub mod server;
+pub mod sessions;
 pub mod status;

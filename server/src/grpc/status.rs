@@ -54,7 +54,15 @@ fn row(reason: Reason) -> (&'static str, Code, bool) {
         R::Deadline => ("DEADLINE", Code::DeadlineExceeded, true),
         R::DataCorrupt => ("DATA_CORRUPT", Code::DataLoss, false),
         R::Internal => ("INTERNAL", Code::Internal, false),
+        R::Unsupported => ("UNSUPPORTED", Code::Unimplemented, false),
+        R::MessageInvalid => ("MESSAGE_INVALID", Code::InvalidArgument, false),
     }
+}
+
+/// What the daemon does for every reason: its name, its code, and whether the same call may succeed later. A test holds it equal to the table in `error.proto`.
+#[must_use]
+pub fn table() -> Vec<(&'static str, Code, bool)> {
+    Reason::ALL.into_iter().map(row).collect()
 }
 
 impl From<Error> for Status {

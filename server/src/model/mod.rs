@@ -15,7 +15,9 @@ pub mod path;
 pub mod portability;
 #[cfg(test)]
 pub(crate) mod reference;
+pub mod resume;
 pub mod seal;
+pub mod selector;
 pub mod session;
 pub mod snapshot;
 pub mod storage_state;

@@ -2,7 +2,10 @@
 
 pub mod blobs;
 pub mod bounds;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod embedded;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
 pub mod metadata;
+pub mod redis;

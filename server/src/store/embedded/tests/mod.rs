@@ -1,3 +1,5 @@
+mod rules;
+
 use super::*;
 use crate::store::metadata::{Found, Life, Number, Require, Txn, Write};
 

@@ -1,0 +1,190 @@
+//! Where everything is wired.
+//!
+//! ```text
+//! config ─► stores ─► flows ─► services ─► layers ─► gRPC port
+//!              └─────► readiness ─► health, HTTP port
+//! ```
+
+mod stores;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture as _},
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use cloakroom_api::v1::admin_service_server::AdminServiceServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::stores::Stores;
+use crate::{
+    config::{Backend, Config, Engine},
+    flow::tasks::Tasks,
+    grpc::{
+        admin::Admin,
+        auth::Tokens,
+        health::Health,
+        server::{self, Server, Services, Shared},
+    },
+    model::error::{Error, Reason, Result},
+    ops::{
+        health::{Readiness, Report},
+        http::{self, Shown},
+        metrics::Metrics,
+    },
+};
+
+/// How long background tasks may take to end once they were told to.
+const TASKS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an answer of the HTTP port may take to leave once everything else has ended.
+const HTTP_GRACE: Duration = Duration::from_secs(1);
+
+/// A daemon whose stores are open and whose ports are bound. [`Self::serve`] makes it answer.
+pub struct Daemon {
+    stores: Stores,
+    services: Services,
+    server: Server,
+    shared: Shared,
+    shown: Shown,
+    health: Health,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Daemon").field("grpc", &self.grpc).field("http", &self.http).finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// Opens the stores and binds the ports.
+    ///
+    /// # Errors
+    /// What stands against a start, with the remedy.
+    pub async fn start(config: Config) -> Result<Self> {
+        // Ring for all; an error only says that somebody in this process has chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = Arc::new(config);
+        let tasks = Arc::new(Tasks::new());
+        let metrics = Arc::new(Metrics::new()?);
+        // The cheap checks first: a port in use must not be found out after a minute of recovery.
+        let grpc = bind("listen", config.listen).await?;
+        let http = bind("http_listen", config.http_listen).await?;
+        let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
+
+        let stores = Stores::open(&config).await?;
+        let readiness = Arc::new(Readiness::new(stores.probes()));
+        let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
+        let services = Services::new()?.with(AdminServiceServer::new(admin).max_decoding_message_size(config.limits.message_bytes));
+
+        let mut health = Health::new(services.health()).await;
+        health.follow(&*readiness.check().await).await;
+        if let Some(tokens) = &tokens {
+            tasks.spawn(Arc::clone(tokens).follow(tasks.stopping()));
+        }
+        let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
+        let server = server::builder(&config)?;
+        let shared = Shared { config, tokens, metrics, tasks };
+        Ok(Self { stores, services, server, shared, shown, health, grpc, http })
+    }
+
+    /// Where gRPC is served; the real port when 0 was asked for.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the operating system does not know.
+    pub fn grpc_address(&self) -> Result<SocketAddr> {
+        self.grpc.local_addr().map_err(no_address)
+    }
+
+    /// Where HTTP is served; the real port when 0 was asked for.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the operating system does not know.
+    pub fn http_address(&self) -> Result<SocketAddr> {
+        self.http.local_addr().map_err(no_address)
+    }
+
+    /// Where data is kept on this machine; `None` when nothing is.
+    #[must_use]
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        let config = &self.shared.config;
+        let on_disk = config.metadata.engine == Engine::Embedded || config.blobs.backend == Backend::Local;
+        on_disk.then(|| std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()))
+    }
+
+    /// How the stores are.
+    pub async fn report(&self) -> Arc<Report> {
+        self.shown.readiness.check().await
+    }
+
+    /// Serves until `shutdown`, then ends in order: watchers hear of it, no new calls, running calls finish within the deadline, background tasks end, stores close.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the gRPC server fails as a whole.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let Self { stores, services, server, shared, shown, health, grpc, http } = self;
+        let tasks = Arc::clone(&shared.tasks);
+        let (stopping, cut, done) = (shown.stopping.clone(), CancellationToken::new(), CancellationToken::new());
+        let deadline = shared.config.shutdown_deadline;
+        tasks.spawn(health.watch(Arc::clone(&shown.readiness), stopping.clone()));
+        let ending = async {
+            tokio::select! { () = shutdown => tracing::info!("stopping: no new calls"), () = done.cancelled() => {} }
+            stopping.cancel();
+            if done.run_until_cancelled(tokio::time::sleep(deadline)).await.is_some() {
+                tracing::warn!(?deadline, "calls that were still running are cut off");
+                cut.cancel();
+            }
+        };
+        let serving = async {
+            let served = server::serve(server, services, shared, grpc, stopping.clone(), cut.clone()).await;
+            done.cancel();
+            served
+        };
+        let (served, (), ()) = tokio::join!(serving, ending, look(http, shown, done.clone()));
+        tasks.stop(TASKS_DEADLINE).await;
+        stores.close().await;
+        served
+    }
+}
+
+/// Health and metrics can be read until the last call has ended.
+async fn look(listener: TcpListener, shown: Shown, done: CancellationToken) {
+    let serving = axum::serve(listener, http::routes(shown)).with_graceful_shutdown(done.clone().cancelled_owned()).into_future();
+    let ended = async {
+        done.cancelled().await;
+        tokio::time::sleep(HTTP_GRACE).await;
+    };
+    tokio::select! {
+        () = ended => {}
+        served = serving => if let Err(error) = served {
+            tracing::error!(%error, "the HTTP port is no longer served");
+        }
+    }
+}
+
+fn no_address(error: io::Error) -> Error {
+    Error::new(Reason::Internal, "the operating system does not say which port was bound").with_source(error)
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("another program, perhaps another cloakroomd, has it; stop that one or set `{key}` to a free port (0 takes any)")
+            }
+            io::ErrorKind::PermissionDenied => format!("ports below 1024 need a privilege; set `{key}` to a higher one"),
+            io::ErrorKind::AddrNotAvailable => format!("this machine has no such address; set `{key}` to one of its own"),
+            _ => format!("set `{key}` to another address"),
+        };
+        Error::field(key, format!("cannot listen on {address} ({error}): {remedy}"))
+    })
+}

@@ -1,0 +1,101 @@
+//! Traces through real sockets: the caller's context comes in, the daemon's goes out, spans reach a collector.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    trace::v1::Span,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::instrument::WithSubscriber as _;
+
+use super::server::{Running, framed};
+use crate::{config::Config, flow::tasks::Tasks, ops::telemetry};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// Keeps the spans it is sent, with the name of the service that sent them.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        for resource in request.into_inner().resource_spans {
+            let service = format!("{:?}", resource.resource);
+            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            self.0.lock().unwrap().extend(spans.map(|span| (service.clone(), span)));
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn attribute(span: &Span, key: &str) -> String {
+    span.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| format!("{:?}", attribute.value)).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_join_the_callers_trace_and_reach_the_collector() {
+    let (tasks, stop, collector) = (Tasks::new(), CancellationToken::new(), Collector::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config::defaults().unwrap().telemetry;
+    config.otlp_endpoint = format!("http://{}", listener.local_addr().unwrap());
+    config.service_name = "cloakroom-under-test".to_owned();
+    let serving = tonic::transport::Server::builder()
+        .add_service(TraceServiceServer::new(collector.clone()))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+    tasks.spawn(async move { serving.await.unwrap() });
+
+    let (subscriber, flush) = telemetry::subscriber(&config, io::sink, false).unwrap();
+    let dispatch = tracing::Dispatch::new(subscriber);
+    let traceparent = async {
+        let server = Running::start(|_| {}).await;
+        let parent = format!("00-{TRACE}-{PARENT}-01");
+        let headers = [("traceparent", parent.as_str()), ("x-request-id", "req-7")];
+        // Unreadable, so that headers and status come in one piece.
+        let answer = server.raw("/cloakroom.v1.ProfileService/GetSnapshot", &headers, &framed(&[0xff])).await;
+        answer["traceparent"].to_str().unwrap().to_owned()
+    };
+    // The connection's task takes the subscriber of the thread it is made on; so the whole server lives under ours.
+    let traceparent = served_under(&dispatch, traceparent).await;
+    tokio::task::spawn_blocking(move || flush.finish()).await.unwrap();
+
+    let spans = collector.0.lock().unwrap().clone();
+    let (service, span) = spans.iter().find(|(_, span)| span.name == "cloakroom.v1.ProfileService/GetSnapshot").expect("the span arrived");
+    assert!(service.contains("cloakroom-under-test"), "{service}");
+    assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!(traceparent, format!("00-{TRACE}-{}-01", hex(&span.span_id)), "the answer names the daemon's own span");
+    assert!(attribute(span, "rpc.service").contains("cloakroom.v1.ProfileService"));
+    assert!(attribute(span, "rpc.method").contains("GetSnapshot"));
+    assert!(attribute(span, "code").contains("INVALID_ARGUMENT"));
+    assert!(attribute(span, "request_id").contains("req-7"));
+    assert!(attribute(span, "latency_ms").contains("Double"));
+    assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+    stop.cancel();
+    assert!(tasks.stop(Duration::from_secs(5)).await);
+}
+
+/// Tasks made by tonic and hyper do not inherit a subscriber, so they run on a thread whose default it is.
+async fn served_under<T: Send + 'static>(dispatch: &tracing::Dispatch, work: impl Future<Output = T> + Send + 'static) -> T {
+    let dispatch = dispatch.clone();
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tracing::dispatcher::with_default(&dispatch, || runtime.block_on(work.with_current_subscriber()))
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}

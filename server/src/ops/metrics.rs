@@ -1,0 +1,101 @@
+//! What is counted, and how Prometheus reads it. Every daemon has a registry of its own, so that several can live in one process.
+
+use std::{fmt, sync::Arc};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter},
+};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+use crate::model::error::{Error, Reason, Result};
+
+/// Bounds of latency histograms in seconds: from a read on loopback (0.3 ms) to the slowest unary call (10 s), finer where calls are.
+const LATENCY: [f64; 14] = [0.000_25, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 1.0, 4.0, 10.0];
+
+/// The daemon's instruments.
+pub struct Metrics {
+    registry: Registry,
+    provider: SdkMeterProvider,
+    /// Calls that ended, by service, method and code.
+    pub calls: Counter<u64>,
+    /// How long calls took until their last byte, in seconds, by service and method.
+    pub latency: Histogram<f64>,
+    /// Calls that have begun and not ended, by service and method.
+    pub in_flight: UpDownCounter<i64>,
+    /// Calls refused because too many were running, by class.
+    pub refused: Counter<u64>,
+    /// Open connections.
+    pub connections: UpDownCounter<i64>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// All instruments at zero.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the registry refuses the exporter.
+    pub fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().scope_info_enabled(false).build();
+        let exporter = exporter.map_err(|error| Error::new(Reason::Internal, "metrics cannot be set up").with_source(error))?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let meter = provider.meter("cloakroom");
+        let build = meter.u64_gauge("cloakroom.build.info").with_description("Always 1; its labels say what this daemon is.").build();
+        build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+        Ok(Self {
+            calls: meter.u64_counter("cloakroom.grpc.calls").with_description("Calls that ended, by service, method and code.").build(),
+            latency: meter
+                .f64_histogram("cloakroom.grpc.call.duration")
+                .with_unit("s")
+                .with_boundaries(LATENCY.to_vec())
+                .with_description("How long calls took until their last byte.")
+                .build(),
+            in_flight: meter.i64_up_down_counter("cloakroom.grpc.calls.in_flight").with_description("Calls that have begun and not ended.").build(),
+            refused: meter.u64_counter("cloakroom.grpc.calls.refused").with_description("Calls refused because too many were running, by class.").build(),
+            connections: meter.i64_up_down_counter("cloakroom.grpc.connections").with_description("Open gRPC connections.").build(),
+            registry,
+            provider,
+        })
+    }
+
+    /// For instruments of other parts. Their names start with `cloakroom.`, and each has a description.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.provider.meter("cloakroom")
+    }
+
+    /// Everything in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// `INTERNAL` when an instrument cannot be written.
+    pub fn text(&self) -> Result<String> {
+        let encoded = TextEncoder::new().encode_to_string(&self.registry.gather());
+        encoded.map_err(|error| Error::new(Reason::Internal, "metrics cannot be written").with_source(error))
+    }
+}
+
+/// Counts one open connection for as long as it lives.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<Metrics>);
+
+impl OpenConnection {
+    /// One more.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.connections.add(1, &[]);
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.add(-1, &[]);
+    }
+}

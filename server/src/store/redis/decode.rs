@@ -1,0 +1,247 @@
+//! Answers of the scripts as the contract's types. What cannot be read was not written by the engine.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::{
+    super::metadata::{Applied, Commit, Found, Head, LogEntry, LogPage, Marks, Outcome, Reading, Record, Refusal, Txn, Write},
+    failure::corrupt,
+};
+use crate::model::{
+    error::Result,
+    time::{History, Micros, Revision},
+};
+
+/// The parts of an answer, taken one after the other.
+pub(super) struct Parts(std::vec::IntoIter<Value>);
+
+impl Parts {
+    /// Of an array.
+    pub(super) fn of(value: Value) -> Result<Self> {
+        match value {
+            Value::Array(values) => Ok(Self(values.into_iter())),
+            _ => Err(corrupt("an answer")),
+        }
+    }
+
+    /// How many are left.
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The next one.
+    pub(super) fn any(&mut self) -> Result<Value> {
+        self.0.next().ok_or_else(|| corrupt("too short an answer"))
+    }
+
+    /// The next one as bytes.
+    pub(super) fn bytes(&mut self) -> Result<Bytes> {
+        match self.any()? {
+            Value::BulkString(bytes) => Ok(bytes.into()),
+            Value::SimpleString(text) => Ok(text.into_bytes().into()),
+            Value::Okay => Ok(Bytes::from_static(b"OK")),
+            Value::Int(number) => Ok(number.to_string().into()),
+            _ => Err(corrupt("a value of an unexpected type")),
+        }
+    }
+
+    /// The next one as text.
+    pub(super) fn text(&mut self) -> Result<String> {
+        String::from_utf8(self.bytes()?.into()).map_err(|_| corrupt("a name that is not UTF-8"))
+    }
+
+    /// The next one as a number.
+    pub(super) fn number(&mut self) -> Result<i64> {
+        match self.any()? {
+            Value::Int(number) => Ok(number),
+            Value::BulkString(bytes) => number(&bytes),
+            #[expect(clippy::cast_possible_truncation, reason = "scores are whole and at most 2^53")]
+            Value::Double(score) => Ok(score as i64),
+            _ => Err(corrupt("a number of an unexpected type")),
+        }
+    }
+
+    /// The next one as a revision.
+    pub(super) fn revision(&mut self) -> Result<Revision> {
+        self.number().map(Revision)
+    }
+}
+
+/// A number as Redis writes it: in full, or large scores as 9.007e+15.
+fn number(bytes: &[u8]) -> Result<i64> {
+    let text = std::str::from_utf8(bytes).map_err(|_| corrupt("a number that is not text"))?;
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match text.parse::<f64>() {
+        #[expect(clippy::cast_possible_truncation, reason = "scores are whole and at most 2^53")]
+        Ok(score) if score.fract() == 0.0 => Ok(score as i64),
+        _ => Err(corrupt("a number that cannot be read")),
+    }
+}
+
+/// What `commit.lua` answered, and whether a new history began. `nonce` tells a repetition by the connection from one by the caller.
+pub(super) fn outcome(answer: Value, commit: &Commit, nonce: Option<&str>) -> Result<(Outcome, bool)> {
+    let mut parts = Parts::of(answer)?;
+    match &*parts.bytes()? {
+        b"applied" => {
+            let which = usize::try_from(parts.number()?).unwrap_or(usize::MAX);
+            let (revision, now) = (parts.revision()?, Micros(parts.number()?));
+            let note = commit.alternatives.get(which).ok_or_else(|| corrupt("an answer"))?.note.clone();
+            let fresh = parts.number()? == 1;
+            Ok((Outcome::Applied(Applied { which, revision, now, note, replayed: false }), fresh))
+        }
+        b"replayed" => Ok((Outcome::Applied(replayed(&parts.bytes()?, nonce)?), false)),
+        b"refused" => {
+            let refusals = commit.alternatives.iter().map(|txn| refusal(&mut parts, txn));
+            Ok((Outcome::Refused(refusals.collect::<Result<_>>()?), false))
+        }
+        _ => Err(corrupt("an answer")),
+    }
+}
+
+/// Reads `<which> <revision> <now> <nonce> <note>`.
+fn replayed(stored: &Bytes, nonce: Option<&str>) -> Result<Applied> {
+    let bad = || corrupt("the result of an operation");
+    let mut fields = stored.splitn(5, |&byte| byte == b' ');
+    let mut next = || fields.next().ok_or_else(bad);
+    let which = usize::try_from(number(next()?)?).map_err(|_| bad())?;
+    let (revision, now) = (Revision(number(next()?)?), Micros(number(next()?)?));
+    let replayed = Some(next()?) != nonce.map(str::as_bytes);
+    let note = stored.slice_ref(next()?);
+    Ok(Applied { which, revision, now, note, replayed })
+}
+
+fn refusal(parts: &mut Parts, txn: &Txn) -> Result<Refusal> {
+    let bad = || corrupt("an answer");
+    let (kind, at, value) = (parts.bytes()?, usize::try_from(parts.number()?).map_err(|_| bad())?, parts.number()?);
+    match &*kind {
+        b"require" => Ok(Refusal::Record(txn.requires.get(at).ok_or_else(bad)?.key().clone())),
+        b"touch" => match txn.writes.get(at) {
+            Some(Write::Touch { key, .. }) => Ok(Refusal::Record(key.clone())),
+            _ => Err(bad()),
+        },
+        b"counter" => Ok(Refusal::Counter { counter: txn.adds.get(at).ok_or_else(bad)?.counter.clone(), value }),
+        b"meter" => {
+            let retry_after = Duration::from_micros(value.unsigned_abs());
+            Ok(Refusal::Meter { meter: txn.meters.get(at).ok_or_else(bad)?.meter.clone(), retry_after })
+        }
+        _ => Err(bad()),
+    }
+}
+
+/// What `get.lua` answered.
+pub(super) fn reading(answer: Value) -> Result<Reading> {
+    let mut parts = Parts::of(answer)?;
+    let revision = parts.revision()?;
+    let now = Micros(parts.number()? * 1_000_000 + parts.number()?);
+    let mut found = Vec::with_capacity(parts.left());
+    while parts.left() > 0 {
+        found.push(record(parts.any()?, now)?);
+    }
+    Ok(Reading { found, revision, now })
+}
+
+fn record(fields: Value, now: Micros) -> Result<Found> {
+    let mut fields = Parts::of(fields)?;
+    if fields.left() == 0 {
+        return Ok(Found::Absent);
+    }
+    let (mut revision, mut expires_at, mut swept, mut value, mut marks) = (None, None, false, None, Marks::new());
+    while fields.left() > 0 {
+        let name = fields.bytes()?;
+        match &*name {
+            b"rev" => revision = Some(fields.revision()?),
+            b"exp" => expires_at = Some(Micros(fields.number()?)),
+            b"sw" => swept = fields.number()? == 1,
+            b"v" => value = Some(fields.bytes()?),
+            name => match name.strip_prefix(b"m:").map(std::str::from_utf8) {
+                Some(Ok(mark)) => drop(marks.insert(mark.to_owned(), fields.number()?)),
+                _ => return Err(corrupt("a record's field")),
+            },
+        }
+    }
+    let (Some(revision), Some(value)) = (revision, value) else { return Err(corrupt("a record")) };
+    let record = Record { revision, expires_at, marks, value };
+    let past = expires_at.is_some_and(|at| at <= now);
+    Ok(match (past, swept) {
+        (false, _) => Found::Live(record),
+        (true, true) => Found::Expired(record),
+        (true, false) => Found::Absent,
+    })
+}
+
+/// What `events.lua` answered.
+pub(super) fn page(answer: Value) -> Result<LogPage> {
+    let mut parts = Parts::of(answer)?;
+    let head = Head { history: History(parts.text()?), revision: parts.revision()?, last: parts.revision()? };
+    let mut list = Parts::of(parts.any()?)?;
+    let mut entries = Vec::with_capacity(list.left());
+    while list.left() > 0 {
+        entries.push(entry(list.any()?)?);
+    }
+    Ok(LogPage { entries, head })
+}
+
+/// Reads an entry: its id `<revision>-0`, and the fields `p` and `d`.
+fn entry(value: Value) -> Result<LogEntry> {
+    let mut parts = Parts::of(value)?;
+    let id = parts.bytes()?;
+    let revision = Revision(number(id.strip_suffix(b"-0").ok_or_else(|| corrupt("a log entry"))?)?);
+    let mut fields = Parts::of(parts.any()?)?;
+    let (mut previous, mut payload) = (None, None);
+    while fields.left() > 0 {
+        match &*fields.bytes()? {
+            b"p" => previous = Some(fields.revision()?),
+            b"d" => payload = Some(fields.bytes()?),
+            _ => return Err(corrupt("a log entry's field")),
+        }
+    }
+    match (previous, payload) {
+        (Some(previous), Some(payload)) => Ok(LogEntry { revision, previous, payload }),
+        _ => Err(corrupt("a log entry")),
+    }
+}
+
+/// What `touch.lua` answered.
+pub(super) fn head(answer: Value) -> Result<Head> {
+    let mut parts = Parts::of(answer)?;
+    Ok(Head { history: History(parts.text()?), revision: parts.revision()?, last: parts.revision()? })
+}
+
+/// Members with their scores.
+pub(super) fn scored(answer: Value) -> Result<Vec<(i64, String)>> {
+    let mut parts = Parts::of(answer)?;
+    let mut members = Vec::with_capacity(parts.left() / 2);
+    while parts.left() > 0 {
+        match parts.any()? {
+            // RESP3 pairs them, scripts and RESP2 do not.
+            Value::Array(pair) => {
+                let mut pair = Parts::of(Value::Array(pair))?;
+                let member = pair.text()?;
+                members.push((pair.number()?, member));
+            }
+            Value::BulkString(member) => {
+                let member = String::from_utf8(member).map_err(|_| corrupt("a member that is not UTF-8"))?;
+                members.push((parts.number()?, member));
+            }
+            _ => return Err(corrupt("an index")),
+        }
+    }
+    Ok(members)
+}
+
+/// Members alone.
+pub(super) fn members(answer: Value) -> Result<Vec<String>> {
+    let mut parts = match answer {
+        Value::Set(values) => Parts::of(Value::Array(values))?,
+        answer => Parts::of(answer)?,
+    };
+    let mut members = Vec::with_capacity(parts.left());
+    while parts.left() > 0 {
+        members.push(parts.text()?);
+    }
+    Ok(members)
+}

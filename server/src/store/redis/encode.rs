@@ -1,0 +1,206 @@
+//! A commit as the keys and arguments of `commit.lua`, which documents their order.
+
+use std::{collections::HashMap, time::Duration};
+
+use redis::Cmd;
+
+use super::{
+    super::metadata::{Add, Commit, HISTORY_LEAP, IndexChange, Key, Life, Meter, Number, OP_TTL, Require, Scope, Txn, When, Write},
+    keys::Space,
+    script::{Args, COMMIT},
+};
+use crate::model::time::micros;
+
+/// What a transaction needs to know besides itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'a> {
+    /// The namespace's keys.
+    pub(super) space: &'a Space,
+    /// A revision that is known to be committed.
+    pub(super) floor: i64,
+    /// Names this call, where the connection may repeat it.
+    pub(super) nonce: Option<&'a str>,
+    /// Age at which a log is trimmed.
+    pub(super) log_window: Duration,
+    /// Number of entries to which a log is trimmed.
+    pub(super) log_entries: u32,
+    /// `PUBLISH` or `SPUBLISH`.
+    pub(super) publish: &'static str,
+}
+
+/// How long the result of a call without an operation is kept for the connection's own repetitions: longer than any timeout.
+const NONCE_TTL: Duration = Duration::from_mins(2);
+
+/// The command that applies the commit.
+pub(super) fn commit(frame: &Frame<'_>, commit: &Commit) -> Cmd {
+    let space = frame.space;
+    let (result, kept) = match (&commit.op, frame.nonce) {
+        (Some(op), _) => (space.operation(op), Some(OP_TTL)),
+        (None, Some(nonce)) => (space.call(nonce), Some(NONCE_TTL)),
+        // Neither read nor written; any key of the namespace will do.
+        (None, None) => (space.meta(), None),
+    };
+    let mut names = Names::new(space);
+    for name in [space.meta(), space.expiries(), space.log(Scope::Sessions), space.log(Scope::Cache), result] {
+        names.fixed(name);
+    }
+    let mut args = Args::new();
+    args.number(frame.floor).number(micros(HISTORY_LEAP));
+    args.push(if kept.is_some() { "1" } else { "0" }).number(millis(kept.unwrap_or_default()));
+    args.push(frame.nonce.unwrap_or("-")).number(micros(frame.log_window)).number(i64::from(frame.log_entries));
+    args.count(space.record_start()).push(space.wake()).push(frame.publish).count(commit.alternatives.len());
+    for txn in &commit.alternatives {
+        let part = alternative(&mut names, txn);
+        args.count(part.len()).append(&part);
+    }
+    COMMIT.call(&names.keys, &args)
+}
+
+/// Gives every key a position, the first one 1.
+struct Names<'a> {
+    space: &'a Space,
+    keys: Args,
+    positions: HashMap<String, usize>,
+}
+
+impl<'a> Names<'a> {
+    fn new(space: &'a Space) -> Self {
+        Self { space, keys: Args::new(), positions: HashMap::new() }
+    }
+
+    fn fixed(&mut self, name: String) {
+        let position = self.keys.push(&name).len();
+        self.positions.entry(name).or_insert(position);
+    }
+
+    fn position(&mut self, name: String) -> usize {
+        *self.positions.entry(name).or_insert_with_key(|name| self.keys.push(name).len())
+    }
+
+    fn record(&mut self, key: &Key) -> usize {
+        self.position(self.space.record(key))
+    }
+}
+
+fn alternative(names: &mut Names<'_>, txn: &Txn) -> Args {
+    let mut args = Args::new();
+    args.push(if frees(txn) { "1" } else { "0" });
+    args.count(txn.requires.len());
+    for part in &txn.requires {
+        require(names, &mut args, part);
+    }
+    args.count(txn.adds.len());
+    for Add { counter, delta, max } in &txn.adds {
+        args.count(names.position(names.space.counter(counter))).number(*delta).number(*max);
+    }
+    args.count(txn.meters.len());
+    for meter in &txn.meters {
+        args.count(names.position(names.space.meter(&meter.meter))).number(micros(meter.interval)).number(cost(meter));
+    }
+    args.count(txn.writes.len());
+    for part in &txn.writes {
+        write(names, &mut args, part);
+    }
+    args.count(txn.indices.len());
+    for part in &txn.indices {
+        index_change(names, &mut args, part);
+    }
+    args.count(txn.events.len());
+    for (scope, payload) in &txn.events {
+        args.push(scope.name()).count(names.position(names.space.log(*scope))).push(payload);
+    }
+    args.push(&txn.note);
+    args
+}
+
+/// Whether a transaction leaves less than there was, so that it must go through when memory is short.
+fn frees(txn: &Txn) -> bool {
+    let deletes = txn.writes.iter().all(|write| matches!(write, Write::Delete(_)));
+    let removes = txn.indices.iter().all(|change| matches!(change, IndexChange::Remove(..)));
+    let releases = txn.adds.iter().all(|add| add.delta <= 0) && txn.meters.is_empty();
+    deletes && removes && releases && !(txn.writes.is_empty() && txn.indices.is_empty())
+}
+
+/// A meter's cost in µs, rounded down.
+fn cost(meter: &Meter) -> i64 {
+    let micros = meter.interval.as_micros() * u128::from(meter.cost) / u128::from(meter.burst.max(1));
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}
+
+fn require(names: &mut Names<'_>, args: &mut Args, require: &Require) {
+    let record = names.record(require.key());
+    match require {
+        Require::Absent(_) => args.push("absent").count(record),
+        Require::At(_, revision) => args.push("at").count(record).number(revision.0),
+        Require::Expired(_, revision) => args.push("expired").count(record).number(revision.0),
+        Require::Mark(_, mark, value) => args.push("mark").count(record).push(mark.as_ref()).number(*value),
+    };
+}
+
+fn write(names: &mut Names<'_>, args: &mut Args, write: &Write) {
+    match write {
+        Write::Put { key, value, life: until, marks: set } => {
+            args.push("put").count(names.record(key));
+            life(args, until);
+            marks(args, set);
+            args.push(value);
+        }
+        Write::Touch { key, life: until, marks: set } => {
+            args.push("touch").count(names.record(key));
+            life(args, until);
+            marks(args, set);
+        }
+        Write::Delete(key) => {
+            args.push("delete").count(names.record(key));
+        }
+    }
+}
+
+fn life(args: &mut Args, life: &Life) {
+    let (kind, moment) = match life {
+        Life::Forever => ("forever", 0),
+        Life::Keep => ("keep", 0),
+        Life::SweptAt(When::At(at)) => ("swept@", at.0),
+        Life::SweptAt(When::In(ahead)) => ("swept+", micros(*ahead)),
+        Life::DroppedAt(When::At(at)) => ("dropped@", at.0),
+        Life::DroppedAt(When::In(ahead)) => ("dropped+", micros(*ahead)),
+    };
+    args.push(kind).number(moment);
+}
+
+fn marks(args: &mut Args, marks: &[(super::super::metadata::MarkName, Number)]) {
+    args.count(marks.len());
+    for (mark, value) in marks {
+        args.push(mark.as_ref());
+        match value {
+            Number::Literal(literal) => args.push("literal").number(*literal),
+            Number::Revision => args.push("revision").push(""),
+            Number::NowPlus(ahead) => args.push("now").number(micros(*ahead)),
+            // A mark of another record is not allowed here and was refused before.
+            Number::Keep | Number::MarkOf(..) => args.push("keep").push(""),
+        };
+    }
+}
+
+fn index_change(names: &mut Names<'_>, args: &mut Args, change: &IndexChange) {
+    match change {
+        IndexChange::Remove(index, member) => {
+            args.push("remove").count(names.position(names.space.index(index))).push(member);
+        }
+        IndexChange::Add(index, member, score) => {
+            args.push("add").count(names.position(names.space.index(index))).push(member);
+            match score {
+                Number::Literal(literal) => args.push("literal").number(*literal),
+                Number::Revision => args.push("revision").push(""),
+                Number::NowPlus(ahead) => args.push("now").number(micros(*ahead)),
+                Number::MarkOf(key, mark) => args.push("mark").push(mark.as_ref()).count(names.record(key)),
+                // Not allowed here and refused before.
+                Number::Keep => args.push("literal").push("0"),
+            };
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

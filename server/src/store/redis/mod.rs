@@ -1,0 +1,264 @@
+//! The metadata store in Redis: a single server, or a Redis Cluster.
+//!
+//! All keys of a namespace carry the hash tag `{<namespace>}`, so that they lie in one slot and one Lua script can change them together:
+//!
+//! | key                    | type   | what                                                                                     |
+//! |------------------------|--------|------------------------------------------------------------------------------------------|
+//! | `{ns}:m`               | hash   | `rev`, `low`, `hist`, `replid`, `last:<scope>` (see `prologue.lua`)                      |
+//! | `{ns}:r:<key>`         | hash   | a record: `rev`, `v` (its value, JSON stays readable), `exp`, `sw` (1: swept), `m:<mark>` |
+//! | `{ns}:x:<index>`       | zset   | an index                                                                                 |
+//! | `{ns}:e`               | zset   | records that wait for the sweeper when they expire, by expiry                            |
+//! | `{ns}:log:<scope>`     | stream | a log: ids `<revision>-0`, fields `p` (previous revision) and `d` (payload)              |
+//! | `{ns}:o:<op>`          | string | `<which> <revision> <now> <call> <note>`, for ten minutes                                |
+//! | `{ns}:n:<call>`        | string | the same for a call without an operation that a Cluster's client may repeat              |
+//! | `{ns}:c:<counter>`     | string | a count                                                                                  |
+//! | `{ns}:g:<meter>`       | string | the meter's theoretical arrival time in µs                                               |
+//! | `{ns}:w`               | channel | a revision, after every commit                                                          |
+//! | `namespaces`           | set    | every namespace, in a slot of its own                                                    |
+//!
+//! Each stands behind the configured prefix. The times are the server's; the daemon's clock decides nothing.
+
+mod breaker;
+mod config;
+mod connect;
+mod decode;
+mod encode;
+mod failure;
+mod keys;
+mod probe;
+mod read;
+mod rehearse;
+mod script;
+mod wake;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, cmd};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use self::config::RedisConfig;
+use self::{
+    connect::Link,
+    encode::Frame,
+    keys::{Keys, Space},
+    script::COMMIT,
+    wake::{Wake, listen},
+};
+use super::{
+    bounds,
+    metadata::{Commit, Direction, EngineInfo, ExpiredRecord, Head, Index, Key, LogPage, Metadata, Outcome, Range, Reading, Scope},
+};
+use crate::{
+    clock,
+    model::{error::Result, id::Namespace, time::Revision},
+};
+
+/// How long [`RedisStore::close`] waits for its tasks.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// The engine. It owns two background tasks, which [`Self::close`] ends; dropping it cuts them off.
+pub struct RedisStore {
+    link: Arc<Link>,
+    keys: Keys,
+    log_window: Duration,
+    log_entries: u32,
+    known: RwLock<HashMap<Namespace, Arc<Known>>>,
+    wake: Arc<Wake>,
+    tasks: Mutex<JoinSet<()>>,
+    stop: CancellationToken,
+    #[cfg(any(test, feature = "conformance"))]
+    faults: super::faults::FaultPlan,
+}
+
+/// What this process knows of a namespace that it wrote to.
+#[derive(Debug, Default)]
+struct Known {
+    /// The highest revision that was acknowledged to it.
+    floor: AtomicI64,
+    /// It is in the set of namespaces.
+    entered: AtomicBool,
+}
+
+impl RedisStore {
+    /// Connects, and makes sure that the server can be trusted with sessions and permits all that is needed.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` naming the configuration's field that is wrong; `METADATA_UNAVAILABLE` naming host and port when the server cannot be reached or must not be used, with
+    /// what to do.
+    pub async fn connect(config: RedisConfig) -> Result<Self> {
+        let link = Arc::new(Link::connect(&config).await?);
+        let (wake, listener) = Wake::new();
+        let store = Self {
+            link: Arc::clone(&link),
+            keys: Keys::new(&config.prefix),
+            log_window: config.log_window,
+            log_entries: config.log_entries,
+            known: RwLock::default(),
+            wake: Arc::new(wake),
+            tasks: Mutex::default(),
+            stop: CancellationToken::new(),
+            #[cfg(any(test, feature = "conformance"))]
+            faults: super::faults::FaultPlan::new(),
+        };
+        probe::examine(&link).await?;
+        store.rehearse().await?;
+        let stop = store.stop.clone();
+        store.spawn(async move { listen(&link, listener, stop).await });
+        let (link, wake, stop) = (Arc::clone(&store.link), Arc::clone(&store.wake), store.stop.clone());
+        store.spawn(async move { wake.poll(&link, stop).await });
+        let (link, stop) = (Arc::clone(&store.link), store.stop.clone());
+        store.spawn(async move { link.mend(stop).await });
+        Ok(store)
+    }
+
+    /// Ends the background tasks and waits for them, at most two seconds. Watchers hear nothing any more; all else still works.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if timeout(CLOSING, all).await.is_err() {
+            tracing::warn!(redis = %self.link.location, "tasks of the metadata store did not end in time and were cut off");
+        }
+        tasks.shutdown().await;
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
+    /// The highest revision of the namespace that was acknowledged to this process; 0 when none was.
+    fn floor(&self, ns: &Namespace) -> i64 {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(ns).map_or(0, |known| known.floor.load(Ordering::Relaxed))
+    }
+
+    fn known(&self, ns: &Namespace) -> Arc<Known> {
+        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(ns) {
+            return Arc::clone(known);
+        }
+        Arc::clone(self.known.write().unwrap_or_else(PoisonError::into_inner).entry(ns.clone()).or_default())
+    }
+
+    /// Enters the namespace into the set, before its first commit by this process.
+    async fn enter(&self, ns: &Namespace, known: &Known) -> Result<()> {
+        if !known.entered.load(Ordering::Relaxed) {
+            let mut command = cmd("SADD");
+            command.arg(self.keys.namespaces()).arg(ns.as_str());
+            self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
+            known.entered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn publish(&self) -> &'static str {
+        if self.link.is_cluster() { "SPUBLISH" } else { "PUBLISH" }
+    }
+
+    fn encode(&self, space: &Space, commit: &Commit, floor: i64, nonce: Option<&str>) -> Cmd {
+        let frame = Frame { space, floor, nonce, log_window: self.log_window, log_entries: self.log_entries, publish: self.publish() };
+        encode::commit(&frame, commit)
+    }
+
+    async fn apply(&self, ns: &Namespace, floor: i64, commit: &Commit) -> Result<(Outcome, bool)> {
+        // Only a Cluster's client repeats commands by itself; that a script ran twice must then be noticed by its call's name.
+        let nonce = if self.link.is_cluster() { Some(nonce()?) } else { None };
+        let command = self.encode(&self.keys.of(ns), commit, floor, nonce.as_deref());
+        let answer = self.link.call(&COMMIT, &command).await.map_err(|failure| self.link.error(failure))?;
+        decode::outcome(answer, commit, nonce.as_deref())
+    }
+
+    /// The faults that tests plan: the connection is lost before the script runs, or after it.
+    #[cfg(any(test, feature = "conformance"))]
+    fn fault(&self) -> Result<()> {
+        if self.faults.step() { Err(self.link.error(failure::Failure::Late(self.link.limit))) } else { Ok(()) }
+    }
+
+    /// The faults that tests plan.
+    #[cfg(any(test, feature = "conformance"))]
+    #[must_use]
+    pub fn faults(&self) -> super::faults::FaultPlan {
+        self.faults.clone()
+    }
+}
+
+/// Names one call.
+fn nonce() -> Result<String> {
+    Ok(format!("{:032x}", u128::from_le_bytes(clock::random()?)))
+}
+
+#[async_trait::async_trait]
+impl Metadata for RedisStore {
+    async fn get(&self, ns: &Namespace, keys: &[Key]) -> Result<Reading> {
+        bounds::keys(keys)?;
+        self.read(&self.keys.of(ns), keys).await
+    }
+
+    async fn scan(&self, ns: &Namespace, index: &Index, range: &Range, direction: Direction, limit: usize) -> Result<Vec<(i64, String)>> {
+        bounds::scan(index, range, limit)?;
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.scan_index(&self.keys.of(ns), index, range, direction, limit).await
+    }
+
+    async fn commit(&self, ns: &Namespace, commit: Commit) -> Result<Outcome> {
+        bounds::commit(&commit)?;
+        let known = self.known(ns);
+        self.enter(ns, &known).await?;
+        #[cfg(any(test, feature = "conformance"))]
+        self.fault()?;
+        let (outcome, fresh) = self.apply(ns, known.floor.load(Ordering::Relaxed), &commit).await?;
+        #[cfg(any(test, feature = "conformance"))]
+        self.fault()?;
+        if let Outcome::Applied(applied) = &outcome {
+            known.floor.fetch_max(applied.revision.0, Ordering::Relaxed);
+        }
+        if fresh {
+            // What began a new history may have taken the set as well.
+            known.entered.store(false, Ordering::Relaxed);
+            self.enter(ns, &known).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn expired(&self, ns: &Namespace, limit: usize) -> Result<Vec<ExpiredRecord>> {
+        bounds::limit(limit)?;
+        self.past_expiry(&self.keys.of(ns), limit).await
+    }
+
+    async fn events(&self, ns: &Namespace, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+        bounds::limit(limit)?;
+        self.log_page(&self.keys.of(ns), scope, after, limit).await
+    }
+
+    async fn history(&self, ns: &Namespace, scope: Scope) -> Result<Head> {
+        self.touch(ns, &self.keys.of(ns), scope).await
+    }
+
+    async fn watch(&self, ns: &Namespace) -> Result<watch::Receiver<Revision>> {
+        self.wake.watch(&self.link, &self.keys.of(ns)).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<Namespace>> {
+        self.written_namespaces().await
+    }
+
+    async fn probe(&self) -> Result<EngineInfo> {
+        probe::examine(&self.link).await
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("link", &self.link).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,123 @@
+//! Reads: one script or one command each.
+
+use redis::cmd;
+
+use super::{
+    super::metadata::{Direction, ExpiredRecord, Found, Head, Index, Key, LogPage, Range, Reading, Scope},
+    RedisStore, decode,
+    keys::{Space, last},
+    script::{Args, EVENTS, EXPIRED, GET, SCAN, TOUCH},
+};
+use crate::model::{
+    error::Result,
+    id::Namespace,
+    time::{Revision, micros},
+};
+
+impl RedisStore {
+    pub(super) async fn read(&self, space: &Space, keys: &[Key]) -> Result<Reading> {
+        let mut names = Args::new();
+        names.push(space.meta());
+        for key in keys {
+            names.push(space.record(key));
+        }
+        decode::reading(self.link.query(&GET, &names, &Args::new()).await?)
+    }
+
+    pub(super) async fn scan_index(&self, space: &Space, index: &Index, range: &Range, direction: Direction, limit: usize) -> Result<Vec<(i64, String)>> {
+        let key = space.index(index);
+        let descending = direction == Direction::Descending;
+        match range {
+            Range::From(Some((score, member))) => {
+                let mut args = Args::new();
+                args.number(*score).push(member).push(if descending { "1" } else { "0" }).count(limit);
+                decode::scored(self.link.query(&SCAN, &[key].into_iter().collect(), &args).await?)
+            }
+            Range::From(None) => {
+                let mut command = cmd("ZRANGE");
+                command.arg(key).arg(0).arg(limit - 1);
+                if descending {
+                    command.arg("REV");
+                }
+                command.arg("WITHSCORES");
+                decode::scored(self.link.read(&command).await.map_err(|failure| self.link.error(failure))?)
+            }
+            Range::Prefix(prefix) => {
+                // No UTF-8 has the byte 0xff, so this is above everything that starts with the prefix.
+                let bounds = [[b"[", prefix.as_bytes()].concat(), [b"(", prefix.as_bytes(), b"\xff"].concat()];
+                let mut command = cmd("ZRANGE");
+                command.arg(key);
+                if descending {
+                    command.arg(&bounds[1]).arg(&bounds[0]).arg("BYLEX").arg("REV");
+                } else {
+                    command.arg(&bounds[0]).arg(&bounds[1]).arg("BYLEX");
+                }
+                command.arg("LIMIT").arg(0).arg(limit);
+                let answer = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
+                Ok(decode::members(answer)?.into_iter().map(|member| (0, member)).collect())
+            }
+        }
+    }
+
+    /// First the keys by the store's clock, then their records: a record that was swept or revived in between is left out, and the sweeper compares revisions anyway.
+    pub(super) async fn past_expiry(&self, space: &Space, limit: usize) -> Result<Vec<ExpiredRecord>> {
+        let mut out = Vec::new();
+        let mut passed = 0;
+        while out.len() < limit {
+            let wanted = limit - out.len();
+            let mut args = Args::new();
+            args.count(passed).count(wanted);
+            let keys = self.link.query(&EXPIRED, &[space.expiries()].into_iter().collect(), &args).await?;
+            let keys: Vec<Key> = decode::members(keys)?.into_iter().map(Key).collect();
+            if keys.is_empty() {
+                break;
+            }
+            passed += keys.len();
+            let reading = self.read(space, &keys).await?;
+            let (length, found) = (keys.len(), keys.into_iter().zip(reading.found));
+            out.extend(found.filter_map(|(key, found)| match found {
+                Found::Expired(record) => Some(ExpiredRecord { key, record }),
+                Found::Absent | Found::Live(_) => None,
+            }));
+            if length < wanted {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    pub(super) async fn log_page(&self, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+        let mut args = Args::new();
+        // Redis has no page of no entries, but the head is asked for.
+        args.number(after.0.max(0)).count(limit.max(1)).push(last(scope));
+        let mut page = decode::page(self.link.query(&EVENTS, &[space.meta(), space.log(scope)].into_iter().collect(), &args).await?)?;
+        page.entries.truncate(limit);
+        Ok(page)
+    }
+
+    pub(super) async fn touch(&self, ns: &Namespace, space: &Space, scope: Scope) -> Result<Head> {
+        let names: Args = [space.meta(), space.log(Scope::Sessions), space.log(Scope::Cache)].into_iter().collect();
+        let mut args = Args::new();
+        args.number(self.floor(ns)).number(micros(super::super::metadata::HISTORY_LEAP)).push(last(scope));
+        decode::head(self.link.query(&TOUCH, &names, &args).await?)
+    }
+
+    /// The namespaces of the set that have a revision: one is entered before its first commit, which may then be refused.
+    pub(super) async fn written_namespaces(&self) -> Result<Vec<Namespace>> {
+        let mut command = cmd("SMEMBERS");
+        command.arg(self.keys.namespaces());
+        let answer = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
+        let mut out = Vec::new();
+        for name in decode::members(answer)? {
+            let ns = Namespace::parse("namespace", &name).map_err(|_| super::failure::corrupt("a namespace's name"))?;
+            let mut command = cmd("HEXISTS");
+            command.arg(self.keys.of(&ns).meta()).arg("rev");
+            let written = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
+            if matches!(written, redis::Value::Int(1) | redis::Value::Boolean(true)) {
+                out.push(ns);
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+}
