@@ -19,19 +19,23 @@ use std::{
     time::Duration,
 };
 
-use cloakroom_api::v1::admin_service_server::AdminServiceServer;
+use cloakroom_api::v1::{
+    admin_service_server::AdminServiceServer, invalidation_service_server::InvalidationServiceServer, session_service_server::SessionServiceServer,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
-    flow::tasks::Tasks,
+    flow::{follow, invalidate::Invalidation, keyring::Keyring, sessions::Sessions, sweep, tasks::Tasks, watch::Hub},
     grpc::{
         admin::Admin,
         auth::Tokens,
         health::Health,
+        invalidations::Invalidations,
         server::{self, Server, Services, Shared},
+        sessions::SessionCalls,
     },
     model::error::{Error, Reason, Result},
     ops::{
@@ -50,6 +54,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(1);
 /// A daemon whose stores are open and whose ports are bound. [`Self::serve`] makes it answer.
 pub struct Daemon {
     stores: Stores,
+    hub: Arc<Hub>,
     services: Services,
     server: Server,
     shared: Shared,
@@ -82,19 +87,31 @@ impl Daemon {
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
         let stores = Stores::open(&config).await?;
+        let keyring = Keyring::open(&stores::key_source(&config), Arc::clone(&stores.metadata), Arc::clone(&stores.blobs) as _).await?;
+        let quota = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&keyring), quota));
+        let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(&tasks)));
         let readiness = Arc::new(Readiness::new(stores.probes()));
         let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
-        let services = Services::new()?.with(AdminServiceServer::new(admin).max_decoding_message_size(config.limits.message_bytes));
+        let invalidation = Invalidation::new(Arc::clone(&stores.metadata));
+        let invalidations = Invalidations::new(Arc::clone(&hub), keyring, invalidation, config.watch.bookmark_interval);
+        let unary = config.limits.message_bytes;
+        let services = Services::new()?
+            .with(AdminServiceServer::new(admin).max_decoding_message_size(unary))
+            .with(SessionServiceServer::new(SessionCalls::new(Arc::clone(&sessions))).max_decoding_message_size(unary))
+            .with(InvalidationServiceServer::new(invalidations).max_decoding_message_size(unary));
 
         let mut health = Health::new(services.health()).await;
         health.follow(&*readiness.check().await).await;
         if let Some(tokens) = &tokens {
             tasks.spawn(Arc::clone(tokens).follow(tasks.stopping()));
         }
+        tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(&tasks)));
+        tasks.spawn(sweep::run(sessions, tasks.stopping()));
         let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
         let server = server::builder(&config)?;
         let shared = Shared { config, tokens, metrics, tasks };
-        Ok(Self { stores, services, server, shared, shown, health, grpc, http })
+        Ok(Self { stores, hub, services, server, shared, shown, health, grpc, http })
     }
 
     /// Where gRPC is served; the real port when 0 was asked for.
@@ -131,13 +148,14 @@ impl Daemon {
     /// # Errors
     /// `INTERNAL` when the gRPC server fails as a whole.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { stores, services, server, shared, shown, health, grpc, http } = self;
+        let Self { stores, hub, services, server, shared, shown, health, grpc, http } = self;
         let tasks = Arc::clone(&shared.tasks);
         let (stopping, cut, done) = (shown.stopping.clone(), CancellationToken::new(), CancellationToken::new());
         let deadline = shared.config.shutdown_deadline;
         tasks.spawn(health.watch(Arc::clone(&shown.readiness), stopping.clone()));
         let ending = async {
             tokio::select! { () = shutdown => tracing::info!("stopping: no new calls"), () = done.cancelled() => {} }
+            hub.drain();
             stopping.cancel();
             if done.run_until_cancelled(tokio::time::sleep(deadline)).await.is_some() {
                 tracing::warn!(?deadline, "calls that were still running are cut off");

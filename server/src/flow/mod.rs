@@ -1,5 +1,6 @@
 //! What spans stores: sessions, saves, loads, watches, sweeping.
 
+pub mod follow;
 pub mod invalidate;
 pub mod keyring;
 pub mod profiles;
