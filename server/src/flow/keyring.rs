@@ -26,6 +26,8 @@ use crate::{
 
 mod keys;
 mod master;
+#[cfg(test)]
+mod tests;
 
 pub use keys::{LineageKey, NamespaceKeys};
 pub use master::{KeySource, MasterKeys};
