@@ -26,6 +26,7 @@ use crate::{
 
 mod keys;
 mod master;
+mod objects;
 #[cfg(test)]
 mod tests;
 
