@@ -3,4 +3,6 @@
 
 mod contract;
 mod deploy;
+mod journey;
 mod layout;
+mod redis_engine;

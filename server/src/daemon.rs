@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
-    flow::{invalidate::Invalidation, sessions::Sessions, sweep, tasks::Tasks, watch::Hub},
+    flow::{follow, invalidate::Invalidation, sessions::Sessions, sweep, tasks::Tasks, watch::Hub},
     grpc::{
         admin::Admin,
         auth::Tokens,
@@ -179,6 +179,7 @@ impl Flows {
         let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
         let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
         tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
+        tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
         Self { sessions, hub }
     }
 }

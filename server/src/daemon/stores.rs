@@ -72,7 +72,7 @@ impl Closing {
 }
 
 async fn metadata(config: &Config) -> Result<(Arc<dyn Metadata>, Closing)> {
-    let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries) };
+    let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries), ..embedded::Limits::default() };
     let embedded = match config.metadata.engine {
         Engine::Embedded => Arc::new(Embedded::open(&config.data_dir, limits)?),
         Engine::Ephemeral => Arc::new(Embedded::ephemeral(limits)?),

@@ -2,6 +2,8 @@
 
 pub mod blobs;
 pub mod bounds;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod embedded;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;

@@ -1,0 +1,200 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+import { randomUUID } from 'node:crypto';
+
+import { Connection } from './connection.js';
+import { date, short, snapshot } from './messages.js';
+import { Sessions } from './sessions.js';
+import { load, save, saveStatus } from './transfers.js';
+import { Watch } from './watch.js';
+
+/** @typedef {import('./messages.js').Snapshot} Snapshot */
+/** @typedef {import('./sessions.js').ReadOptions} ReadOptions */
+/** @typedef {import('./connection.js').CallOptions} CallOptions */
+
+/**
+ * An entry of a snapshot, as the daemon lists it.
+ *
+ * @typedef {object} ListedEntry
+ * @property {import('./messages.js').EntryKind} kind
+ * @property {string} path
+ * @property {number} mode
+ * @property {bigint} mtimeNs
+ * @property {number} size
+ * @property {Buffer} root
+ * @property {string} target
+ */
+
+/**
+ * One of the daemon's stores.
+ *
+ * @typedef {object} StoreInfo
+ * @property {string} engine what it is: `sqlite`, `redis`, `local`, `s3`, …
+ * @property {string} location where it is, without credentials
+ * @property {string} health `OK` or `UNAVAILABLE`
+ * @property {string[]} warnings what an operator should know or do about it
+ */
+
+/**
+ * @typedef {object} ServerInfo
+ * @property {string} version the daemon's version
+ * @property {string} instanceId a name of its process that no other has
+ * @property {Date | undefined} startTime when it started
+ * @property {string} namespace the namespace that the caller's empty one means
+ * @property {StoreInfo} metadata the store of sessions, indices and events
+ * @property {StoreInfo} blobs the store of profiles
+ * @property {string} history names the unbroken run of revisions; empty while the metadata store is unavailable
+ * @property {number} revision the namespace's revision
+ * @property {string} exclusivity what this deployment really gives: `EXCLUSIVE` or `FENCED_WRITES_ONLY`
+ * @property {string[]} capabilities what a client may count on
+ * @property {{ messageBytes: number, storageStateBytes: number, profileEntries: number, profileBytes: number, pageSize: number }} limits
+ */
+
+/** @type {Record<string, import('./messages.js').EntryKind>} */
+const entryKinds = { ENTRY_KIND_FILE: 'file', ENTRY_KIND_DIRECTORY: 'directory', ENTRY_KIND_SYMLINK: 'link' };
+
+/** A client of one cloakroomd, or of several replicas behind one address. */
+export class Client {
+  /**
+   * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
+   * @param {{ namespace?: string, token?: string, tls?: boolean | import('./connection.js').TlsOptions }} [options] `namespace`: empty for the caller's own;
+   *   `token`: who the caller is; `tls`: true for the system's certificates
+   */
+  constructor(target = '127.0.0.1:7700', options = {}) {
+    /** @private */
+    this.connection = new Connection(target, options);
+    /** Sessions: one browser identity each. */
+    this.sessions = new Sessions(this.connection);
+  }
+
+  /**
+   * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
+   *
+   * @param {string} sessionId
+   * @param {string} directory must not exist, unless `replace` is said
+   * @param {import('./transfers.js').LoadOptions} [options]
+   * @returns {Promise<import('./transfers.js').Loaded>}
+   */
+  load(sessionId, directory, options) {
+    return load(this.connection, sessionId, directory, options);
+  }
+
+  /**
+   * Saves a directory as the session's new head. Only what differs from the snapshot that it was loaded from, or saved as last, travels.
+   *
+   * @param {string} sessionId
+   * @param {string} directory a profile whose browser has exited
+   * @param {import('./transfers.js').SaveOptions} [options]
+   * @returns {Promise<import('./transfers.js').Saved>}
+   */
+  save(sessionId, directory, options) {
+    return save(this.connection, sessionId, directory, options);
+  }
+
+  /**
+   * Says what became of a save.
+   *
+   * @param {string} sessionId
+   * @param {string} uploadId
+   * @param {CallOptions} [options]
+   * @returns {Promise<{ state: 'UNKNOWN' | 'COMMITTED', snapshot: Snapshot | undefined, revision: number }>}
+   */
+  saveStatus(sessionId, uploadId, options) {
+    return saveStatus(this.connection, sessionId, uploadId, options);
+  }
+
+  /**
+   * Lists a session's snapshots, newest first, page by page as they are asked for.
+   *
+   * @param {string} sessionId
+   * @param {ReadOptions & { pageSize?: number }} [options]
+   * @returns {AsyncGenerator<Snapshot, void, void>}
+   */
+  async *snapshots(sessionId, { pageSize, minRevision, ...call } = {}) {
+    for (let pageToken = ''; ;) {
+      const page = await this.connection.unary('ProfileService', 'listSnapshots', { sessionId, pageSize, pageToken, minRevision }, call);
+      for (const message of page.snapshots) yield snapshot(message);
+      pageToken = page.nextPageToken;
+      if (!pageToken) return;
+    }
+  }
+
+  /**
+   * Reads one snapshot, if wanted with its entries in order of their paths.
+   *
+   * @param {string} sessionId
+   * @param {ReadOptions & { snapshotId?: string, withEntries?: boolean }} [options] `snapshotId`: the head if not given
+   * @returns {Promise<Snapshot & { entries: ListedEntry[] | undefined }>}
+   */
+  async snapshot(sessionId, { snapshotId, withEntries = false, minRevision, ...call } = {}) {
+    /** @type {ListedEntry[]} */
+    const entries = [];
+    for (let pageToken = '', id = snapshotId; ;) {
+      const request = { sessionId, snapshotId: id, withEntries, pageToken, minRevision };
+      const page = await this.connection.unary('ProfileService', 'getSnapshot', request, call);
+      for (const { kind, mtimeNs, size, symlinkTarget: target, ...entry } of page.entries) {
+        entries.push({ ...entry, kind: entryKinds[kind], mtimeNs: BigInt(mtimeNs), size: Number(size), target });
+      }
+      // The head may move between two pages.
+      id = page.snapshot.id;
+      pageToken = page.nextPageToken;
+      if (!pageToken) return { ...snapshot(page.snapshot), entries: withEntries ? entries : undefined };
+    }
+  }
+
+  /**
+   * Hears of every change that others make, without gaps and without repetition: `for await (const event of client.watch())`.
+   *
+   * @param {import('./watch.js').WatchOptions} [options]
+   * @returns {Watch}
+   */
+  watch(options) {
+    return new Watch(this.connection, options);
+  }
+
+  /**
+   * Tells every watcher to forget what it knows of some sessions, without changing them.
+   *
+   * @param {{ sessionId?: string, businessId?: string, email?: string }[]} selectors which sessions, 1 to 64
+   * @param {CallOptions & { reason?: string, validateOnly?: boolean, requestId?: string }} [options] `validateOnly`: only count them
+   * @returns {Promise<{ sessionCount: number, revision: number }>}
+   */
+  async invalidate(selectors, { signal, timeoutSeconds, ...options } = {}) {
+    const request = { selectors, requestId: randomUUID(), ...options };
+    return this.connection.unary('InvalidationService', 'invalidate', request, { signal, timeoutSeconds });
+  }
+
+  /**
+   * Says what the daemon is, what it stands on and what it can do.
+   *
+   * @param {CallOptions} [options]
+   * @returns {Promise<ServerInfo>}
+   */
+  async serverInfo(options) {
+    const answer = await this.connection.unary('AdminService', 'getServerInfo', {}, options);
+    const store = (/** @type {any} */ info) => ({
+      engine: '',
+      location: '',
+      warnings: [],
+      ...info,
+      health: short(info?.health ?? 'STORE_HEALTH_UNSPECIFIED', 'STORE_HEALTH_'),
+    });
+    return {
+      ...answer,
+      startTime: date(answer.startTime),
+      metadata: store(answer.metadata),
+      blobs: store(answer.blobs),
+      exclusivity: short(answer.exclusivity, 'EXCLUSIVITY_'),
+    };
+  }
+
+  /** Closes the connection. Calls and watches that still run are ended. */
+  close() {
+    this.connection.close();
+  }
+
+  /** The same as `close`, for `using`. */
+  [Symbol.dispose]() {
+    this.close();
+  }
+}

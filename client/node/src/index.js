@@ -1,0 +1,25 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+export { Client } from './client.js';
+export { Watch } from './watch.js';
+export * from './errors.js';
+
+/** @typedef {import('./capture.js').CapturePolicy} CapturePolicy */
+/** @typedef {import('./client.js').ListedEntry} ListedEntry */
+/** @typedef {import('./client.js').ServerInfo} ServerInfo */
+/** @typedef {import('./client.js').StoreInfo} StoreInfo */
+/** @typedef {import('./connection.js').TlsOptions} TlsOptions */
+/** @typedef {import('./messages.js').Change} Change */
+/** @typedef {import('./messages.js').Portability} Portability */
+/** @typedef {import('./messages.js').Progress} Progress */
+/** @typedef {import('./messages.js').Session} Session */
+/** @typedef {import('./messages.js').SessionState} SessionState */
+/** @typedef {import('./messages.js').Snapshot} Snapshot */
+/** @typedef {import('./messages.js').TtlMode} TtlMode */
+/** @typedef {import('./transfers.js').Loaded} Loaded */
+/** @typedef {import('./transfers.js').LoadOptions} LoadOptions */
+/** @typedef {import('./transfers.js').Saved} Saved */
+/** @typedef {import('./transfers.js').SaveOptions} SaveOptions */
+/** @typedef {import('./watch.js').Selector} Selector */
+/** @typedef {import('./watch.js').WatchEvent} WatchEvent */
+/** @typedef {import('./watch.js').WatchOptions} WatchOptions */

@@ -1,0 +1,186 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+/**
+ * @file Playwright on profiles. A profile carries everything that the browser itself keeps: cookies with an expiry, localStorage, IndexedDB. It does not carry session
+ * cookies, which Chromium deletes when it starts: they travel in the storage state beside it. Take that with `capture` before the context is closed, and give it to `launch`
+ * after the profile was loaded; save after closing, because only then the browser has written everything. `openContext` and `saveContext` do all of that.
+ * Playwright's objects come from the caller, so this package does not depend on it.
+ */
+
+import fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { LocalError, ProfileEmpty } from './errors.js';
+import { liveBrowser } from './system.js';
+
+/** @typedef {import('./client.js').Client} Client */
+/** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
+/** @typedef {{ cookies: Cookie[], origins: any[] }} StorageState as Playwright's `storageState()` gives it */
+
+/**
+ * What of a Playwright `BrowserContext` is used here.
+ *
+ * @typedef {object} Context
+ * @property {(cookies: any[]) => Promise<void>} addCookies
+ * @property {(options?: any) => Promise<any>} storageState
+ * @property {() => Promise<void>} close
+ * @property {() => { version(): string } | null} browser
+ */
+
+/**
+ * What of a Playwright `BrowserType` is used here.
+ *
+ * @template {Context} C
+ * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: any): Promise<C> }} BrowserType
+ */
+
+/**
+ * Chromium seals its cookies with a key. With these flags it is one that every machine has, instead of one from a keyring, which does not travel. Every launch on a profile
+ * needs them: cookies that were sealed with one key cannot be read with the other.
+ */
+export const PORTABLE_FLAGS = Object.freeze(['--password-store=basic', '--use-mock-keychain', '--hide-crash-restore-bubble']);
+
+/** For how long a browser may take to exit after its context was closed. */
+const EXIT_MS = 10_000;
+
+/**
+ * Makes a Chromium profile say that its browser ended well, so that the next one asks and restores nothing. One that was saved while its browser ran, or
+ * after it was killed, says otherwise.
+ *
+ * @param {string} directory a profile that no browser has open
+ * @returns {boolean} whether something had to be changed
+ */
+export function mend(directory) {
+  let mended = false;
+  const profiles = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+  for (const preferences of profiles.map((name) => `${directory}/${name}/Preferences`).filter((path) => fs.existsSync(path))) {
+    const text = fs.readFileSync(preferences, 'utf8');
+    // Only these values change, so that everything else, numbers too large for JavaScript included, stays as the browser wrote it.
+    const sound = text.replace(/("exit_type"\s*:\s*)"(?!Normal")[^"]*"/, '$1"Normal"').replace(/("exited_cleanly"\s*:\s*)false/, '$1true');
+    if (sound === text) continue;
+    const aside = `${preferences}.${process.pid}.tmp`;
+    fs.writeFileSync(aside, sound, { mode: fs.statSync(preferences).mode });
+    fs.renameSync(aside, preferences);
+    mended = true;
+  }
+  return mended;
+}
+
+/**
+ * @param {StorageState | string | Uint8Array | undefined} storageState as Playwright gives it, or that as JSON
+ * @returns {Cookie[]} the cookies that a profile does not keep
+ */
+export function sessionCookies(storageState) {
+  if (!storageState) return [];
+  const isJson = typeof storageState === 'string' || storageState instanceof Uint8Array;
+  try {
+    /** @type {StorageState} */
+    const { cookies } = isJson ? JSON.parse(Buffer.from(storageState).toString('utf8')) : storageState;
+    return cookies.filter(({ expires = -1 }) => expires === -1);
+  } catch {
+    throw new LocalError("this is no storage state of Playwright's: it has no list of cookies", { reason: 'STATE_UNUSABLE' });
+  }
+}
+
+/**
+ * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
+ *
+ * @param {Context} context
+ * @returns {Promise<StorageState>}
+ */
+export function capture(context) {
+  return context.storageState({ indexedDB: true });
+}
+
+/**
+ * Adds the session cookies of a storage state to a context on a profile, which has everything else already.
+ *
+ * @param {Context} context
+ * @param {StorageState | string | Uint8Array | undefined} storageState
+ * @returns {Promise<void>}
+ */
+export async function restore(context, storageState) {
+  const cookies = sessionCookies(storageState);
+  if (cookies.length > 0) await context.addCookies(cookies);
+}
+
+/**
+ * Opens a persistent context on a profile, with the session cookies of a storage state.
+ *
+ * @template {Context} C
+ * @param {BrowserType<C>} browserType such as `chromium`
+ * @param {string} directory the profile
+ * @param {Record<string, any> & { args?: string[], storageState?: StorageState | string | Uint8Array }} [options] those of Playwright's
+ *   `launchPersistentContext`, and the storage state that was saved with the profile
+ * @returns {Promise<C>}
+ */
+export async function launch(browserType, directory, { storageState, args = [], ...options } = {}) {
+  const pid = liveBrowser(directory);
+  if (pid) {
+    throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it first`, {
+      reason: 'PROFILE_BUSY',
+      metadata: { pid: String(pid) },
+    });
+  }
+  mend(directory);
+  const given = new Set(args.map((arg) => arg.split('=')[0]));
+  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !given.has(flag.split('=')[0])) : [];
+  const context = await browserType.launchPersistentContext(directory, { ...options, args: [...ours, ...args] });
+  try {
+    await restore(context, storageState);
+  } catch (error) {
+    await context.close();
+    throw error;
+  }
+  return context;
+}
+
+/**
+ * Loads a session's profile and starts a browser on it, with its session cookies. A session that nothing was saved in yet starts with a fresh profile.
+ *
+ * @template {Context} C
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {BrowserType<C>} browserType
+ * @param {string} directory where the profile goes; what is there is replaced
+ * @param {Record<string, any> & { load?: import('./transfers.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @returns {Promise<C>}
+ */
+export async function openContext(client, sessionId, browserType, directory, { load, ...options } = {}) {
+  let storageState;
+  try {
+    ({ storageState } = await client.load(sessionId, directory, { replace: true, withStorageState: true, ...load }));
+  } catch (error) {
+    if (!(error instanceof ProfileEmpty)) throw error;
+    if (fs.existsSync(directory) && fs.readdirSync(directory).length > 0) {
+      throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {
+        reason: 'TARGET_EXISTS',
+      });
+    }
+  }
+  return launch(browserType, directory, { ...options, storageState });
+}
+
+/**
+ * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head.
+ *
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {Context} context
+ * @param {string} directory its profile
+ * @param {import('./transfers.js').SaveOptions} [options]
+ * @returns {Promise<import('./transfers.js').Saved>}
+ */
+export async function saveContext(client, sessionId, context, directory, options = {}) {
+  const storageState = await capture(context);
+  const browserVersion = context.browser()?.version();
+  await context.close();
+  for (const end = Date.now() + EXIT_MS; liveBrowser(directory) && Date.now() < end;) await sleep(20);
+  const chromium = fs.existsSync(`${directory}/Local State`);
+  const portability = {
+    ...(browserVersion && { browserVersion }),
+    ...(chromium && { brand: 'chromium', passwordStore: 'basic' }),
+    ...options.portability,
+  };
+  return client.save(sessionId, directory, { storageState, ...options, portability });
+}

@@ -1,0 +1,85 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+/**
+ * @file What a directory held when it was loaded or saved, in a file beside it that clients in every language share: `client/vectors/README.md` describes it.
+ */
+
+import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+
+import { fileRoot, manifestRoot } from './tree.js';
+
+/** @typedef {import('./messages.js').Entry} Entry */
+/** @typedef {{ namespace: string, sessionId: string, snapshotId: string, manifestRoot: Buffer, entries: Entry[] }} Sidecar */
+
+/**
+ * @param {string} directory
+ * @returns {string} where its sidecar is
+ */
+export function sidecarPath(directory) {
+  return `${directory}.cloakroom.json`;
+}
+
+/**
+ * @param {string} directory
+ * @param {string} sessionId
+ * @param {string} namespace empty if the caller was not told
+ * @returns {Sidecar | undefined} undefined if there is none that can be read and belongs to the session
+ */
+export function readSidecar(directory, sessionId, namespace) {
+  try {
+    const read = JSON.parse(fs.readFileSync(sidecarPath(directory), 'utf8'));
+    const elsewhere = namespace && read.namespace && namespace !== read.namespace;
+    if (read.version !== 1 || read.session_id !== sessionId || elsewhere || !/^[0-9a-f]{32}$/.test(read.snapshot_id)) return undefined;
+    const entries = read.entries.map((/** @type {any} */ entry) => ({
+      kind: entry.kind,
+      path: entry.path,
+      mode: entry.mode,
+      mtimeNs: BigInt(entry.mtime_ns),
+      size: entry.size,
+      root: Buffer.from(entry.root ?? '', 'hex'),
+      leaves: Buffer.from(entry.leaves ?? '', 'base64'),
+      target: entry.target ?? '',
+      stat: entry.stat,
+    }));
+    const root = manifestRoot(entries);
+    const sound = entries.every((/** @type {Entry} */ { kind, root, leaves }) => kind !== 'file' || fileRoot(leaves).equals(root));
+    if (!sound || root.toString('hex') !== read.manifest_root) return undefined;
+    return { namespace: read.namespace, sessionId, snapshotId: read.snapshot_id, manifestRoot: root, entries };
+  } catch {
+    // No sidecar, or a damaged one: the caller then looks at everything, which is slower and never wrong.
+    return undefined;
+  }
+}
+
+/**
+ * @param {string} directory
+ * @param {Sidecar} sidecar
+ */
+export function writeSidecar(directory, { namespace, sessionId, snapshotId, manifestRoot, entries }) {
+  const aside = `${sidecarPath(directory)}.${randomUUID()}`;
+  const body = {
+    version: 1,
+    namespace,
+    session_id: sessionId,
+    snapshot_id: snapshotId,
+    manifest_root: manifestRoot.toString('hex'),
+    entries: entries.map(({ kind, path, mode, mtimeNs, size, root, leaves, target, stat }) => ({
+      kind,
+      path,
+      mode,
+      mtime_ns: String(mtimeNs),
+      size,
+      ...(kind === 'file' && { root: root.toString('hex'), leaves: leaves.toString('base64') }),
+      ...(kind === 'link' && { target }),
+      stat,
+    })),
+  };
+  try {
+    fs.writeFileSync(aside, JSON.stringify(body), { mode: 0o600, flag: 'wx' });
+    fs.renameSync(aside, sidecarPath(directory));
+  } catch (error) {
+    fs.rmSync(aside, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * Reads a glob as `capture.json` describes it.
+ *
+ * @param {string} glob
+ * @returns {(path: string) => boolean} whether a path relative to the profile matches
+ */
+export function compileGlob(glob: string): (path: string) => boolean;
+/**
+ * Says which paths of a profile travel.
+ *
+ * @param {CaptureOptions} [options]
+ * @returns {(path: string) => boolean} the verdict on one path, provided that the directories above it are kept
+ */
+export function capture({ policy, include, exclude }?: CaptureOptions): (path: string) => boolean;
+/**
+ * how much to leave out: `client/capture.json` says what and why
+ */
+export type CapturePolicy = "default" | "lean" | "full";
+export type CaptureOptions = {
+    /**
+     * how much to leave out; `default` if not given
+     */
+    policy?: CapturePolicy | undefined;
+    /**
+     * globs of what to keep although a rule leaves it out
+     */
+    include?: string[] | undefined;
+    /**
+     * globs of what to leave out besides
+     */
+    exclude?: string[] | undefined;
+};

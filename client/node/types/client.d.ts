@@ -1,0 +1,195 @@
+/** A client of one cloakroomd, or of several replicas behind one address. */
+export class Client {
+    /**
+     * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
+     * @param {{ namespace?: string, token?: string, tls?: boolean | import('./connection.js').TlsOptions }} [options] `namespace`: empty for the caller's own;
+     *   `token`: who the caller is; `tls`: true for the system's certificates
+     */
+    constructor(target?: string, options?: {
+        namespace?: string;
+        token?: string;
+        tls?: boolean | import("./connection.js").TlsOptions;
+    });
+    /** @private */
+    private connection;
+    /** Sessions: one browser identity each. */
+    sessions: Sessions;
+    /**
+     * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
+     *
+     * @param {string} sessionId
+     * @param {string} directory must not exist, unless `replace` is said
+     * @param {import('./transfers.js').LoadOptions} [options]
+     * @returns {Promise<import('./transfers.js').Loaded>}
+     */
+    load(sessionId: string, directory: string, options?: import("./transfers.js").LoadOptions): Promise<import("./transfers.js").Loaded>;
+    /**
+     * Saves a directory as the session's new head. Only what differs from the snapshot that it was loaded from, or saved as last, travels.
+     *
+     * @param {string} sessionId
+     * @param {string} directory a profile whose browser has exited
+     * @param {import('./transfers.js').SaveOptions} [options]
+     * @returns {Promise<import('./transfers.js').Saved>}
+     */
+    save(sessionId: string, directory: string, options?: import("./transfers.js").SaveOptions): Promise<import("./transfers.js").Saved>;
+    /**
+     * Says what became of a save.
+     *
+     * @param {string} sessionId
+     * @param {string} uploadId
+     * @param {CallOptions} [options]
+     * @returns {Promise<{ state: 'UNKNOWN' | 'COMMITTED', snapshot: Snapshot | undefined, revision: number }>}
+     */
+    saveStatus(sessionId: string, uploadId: string, options?: CallOptions): Promise<{
+        state: "UNKNOWN" | "COMMITTED";
+        snapshot: Snapshot | undefined;
+        revision: number;
+    }>;
+    /**
+     * Lists a session's snapshots, newest first, page by page as they are asked for.
+     *
+     * @param {string} sessionId
+     * @param {ReadOptions & { pageSize?: number }} [options]
+     * @returns {AsyncGenerator<Snapshot, void, void>}
+     */
+    snapshots(sessionId: string, { pageSize, minRevision, ...call }?: ReadOptions & {
+        pageSize?: number;
+    }): AsyncGenerator<Snapshot, void, void>;
+    /**
+     * Reads one snapshot, if wanted with its entries in order of their paths.
+     *
+     * @param {string} sessionId
+     * @param {ReadOptions & { snapshotId?: string, withEntries?: boolean }} [options] `snapshotId`: the head if not given
+     * @returns {Promise<Snapshot & { entries: ListedEntry[] | undefined }>}
+     */
+    snapshot(sessionId: string, { snapshotId, withEntries, minRevision, ...call }?: ReadOptions & {
+        snapshotId?: string;
+        withEntries?: boolean;
+    }): Promise<Snapshot & {
+        entries: ListedEntry[] | undefined;
+    }>;
+    /**
+     * Hears of every change that others make, without gaps and without repetition: `for await (const event of client.watch())`.
+     *
+     * @param {import('./watch.js').WatchOptions} [options]
+     * @returns {Watch}
+     */
+    watch(options?: import("./watch.js").WatchOptions): Watch;
+    /**
+     * Tells every watcher to forget what it knows of some sessions, without changing them.
+     *
+     * @param {{ sessionId?: string, businessId?: string, email?: string }[]} selectors which sessions, 1 to 64
+     * @param {CallOptions & { reason?: string, validateOnly?: boolean, requestId?: string }} [options] `validateOnly`: only count them
+     * @returns {Promise<{ sessionCount: number, revision: number }>}
+     */
+    invalidate(selectors: {
+        sessionId?: string;
+        businessId?: string;
+        email?: string;
+    }[], { signal, timeoutSeconds, ...options }?: CallOptions & {
+        reason?: string;
+        validateOnly?: boolean;
+        requestId?: string;
+    }): Promise<{
+        sessionCount: number;
+        revision: number;
+    }>;
+    /**
+     * Says what the daemon is, what it stands on and what it can do.
+     *
+     * @param {CallOptions} [options]
+     * @returns {Promise<ServerInfo>}
+     */
+    serverInfo(options?: CallOptions): Promise<ServerInfo>;
+    /** Closes the connection. Calls and watches that still run are ended. */
+    close(): void;
+    /** The same as `close`, for `using`. */
+    [Symbol.dispose](): void;
+}
+export type Snapshot = import("./messages.js").Snapshot;
+export type ReadOptions = import("./sessions.js").ReadOptions;
+export type CallOptions = import("./connection.js").CallOptions;
+/**
+ * An entry of a snapshot, as the daemon lists it.
+ */
+export type ListedEntry = {
+    kind: import("./messages.js").EntryKind;
+    path: string;
+    mode: number;
+    mtimeNs: bigint;
+    size: number;
+    root: Buffer;
+    target: string;
+};
+/**
+ * One of the daemon's stores.
+ */
+export type StoreInfo = {
+    /**
+     * what it is: `sqlite`, `redis`, `local`, `s3`, …
+     */
+    engine: string;
+    /**
+     * where it is, without credentials
+     */
+    location: string;
+    /**
+     * `OK` or `UNAVAILABLE`
+     */
+    health: string;
+    /**
+     * what an operator should know or do about it
+     */
+    warnings: string[];
+};
+export type ServerInfo = {
+    /**
+     * the daemon's version
+     */
+    version: string;
+    /**
+     * a name of its process that no other has
+     */
+    instanceId: string;
+    /**
+     * when it started
+     */
+    startTime: Date | undefined;
+    /**
+     * the namespace that the caller's empty one means
+     */
+    namespace: string;
+    /**
+     * the store of sessions, indices and events
+     */
+    metadata: StoreInfo;
+    /**
+     * the store of profiles
+     */
+    blobs: StoreInfo;
+    /**
+     * names the unbroken run of revisions; empty while the metadata store is unavailable
+     */
+    history: string;
+    /**
+     * the namespace's revision
+     */
+    revision: number;
+    /**
+     * what this deployment really gives: `EXCLUSIVE` or `FENCED_WRITES_ONLY`
+     */
+    exclusivity: string;
+    /**
+     * what a client may count on
+     */
+    capabilities: string[];
+    limits: {
+        messageBytes: number;
+        storageStateBytes: number;
+        profileEntries: number;
+        profileBytes: number;
+        pageSize: number;
+    };
+};
+import { Sessions } from './sessions.js';
+import { Watch } from './watch.js';

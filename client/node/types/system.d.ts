@@ -1,0 +1,98 @@
+/**
+ * Sets a modification time as exactly as Node.js can: to the microsecond, rounded down. The time goes in as text because a negative number would be taken
+ * for "now"; the half keeps a binary fraction from falling below its microsecond, on whichever side of zero the system's truncation works.
+ *
+ * @param {string} path
+ * @param {bigint} mtimeNs
+ */
+export function setTime(path: string, mtimeNs: bigint): void;
+/**
+ * @param {string} path
+ * @param {number} mode
+ * @param {bigint} mtimeNs
+ */
+export function setAttributes(path: string, mode: number, mtimeNs: bigint): void;
+/**
+ * @param {string} path
+ * @returns {fs.BigIntStats | undefined} undefined if nothing is there
+ */
+export function lstat(path: string): fs.BigIntStats | undefined;
+/**
+ * What tells whether an entry was touched.
+ *
+ * @param {fs.BigIntStats} stat
+ * @returns {string}
+ */
+export function signature(stat: fs.BigIntStats): string;
+/**
+ * @param {fs.BigIntStats | undefined} stat
+ * @returns {import('./messages.js').EntryKind | undefined} undefined if it is none that travels: a socket, a pipe, a device
+ */
+export function kindOf(stat: fs.BigIntStats | undefined): import("./messages.js").EntryKind | undefined;
+/**
+ * What tells whether an entry was touched after it was looked at. Within one tick of the file system's clock a second write would leave both times as they are;
+ * it cannot while one of them lies before that tick, because it would move that one.
+ *
+ * @param {fs.BigIntStats} stat
+ * @param {number} now the moment before it was made, in milliseconds since 1970
+ * @returns {string} empty if a second write could not be told
+ */
+export function settledSignature(stat: fs.BigIntStats, now: number): string;
+/**
+ * @param {string} path
+ * @returns {string} empty if nothing is there
+ */
+export function signatureAt(path: string): string;
+/**
+ * @template T
+ * @param {string} path
+ * @param {'read' | 'write'} how
+ * @param {(fd: number) => T} use
+ * @returns {T}
+ */
+export function withFile<T>(path: string, how: "read" | "write", use: (fd: number) => T): T;
+/**
+ * @param {string} path
+ * @param {number} position
+ * @param {number} length
+ * @returns {Buffer} shorter only at the end of the file
+ */
+export function readAt(path: string, position: number, length: number): Buffer;
+/**
+ * @param {string} path made if it is not there
+ * @param {number} position
+ * @param {Buffer} bytes
+ */
+export function writeAt(path: string, position: number, bytes: Buffer): void;
+/**
+ * @param {Buffer} data one zlib stream
+ * @param {number} most bytes that it may give
+ * @returns {Buffer} empty if it is none, or gives more
+ */
+export function inflate(data: Buffer, most: number): Buffer;
+/**
+ * Removes a tree, also one with directories that may not be written.
+ *
+ * @param {string} path
+ */
+export function removeTree(path: string): void;
+/**
+ * Looks whether a browser of this host has the profile open: Chromium leaves a link `SingletonLock` that points to `host-pid`.
+ *
+ * @param {string} directory
+ * @returns {number | undefined} its process, if it is alive
+ */
+export function liveBrowser(directory: string): number | undefined;
+/**
+ * What a profile directory and this machine tell about where the profile can go.
+ *
+ * @param {string} directory
+ * @returns {{ os: string, browserVersion: string }}
+ */
+export function origin(directory: string): {
+    os: string;
+    browserVersion: string;
+};
+/** Longer than a tick of any file system's clock that keeps better times than seconds. */
+export const TICK_MS: 20;
+import fs from 'node:fs';

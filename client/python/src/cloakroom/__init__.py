@@ -1,0 +1,24 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""Client of Cloakroom, which keeps logged-in browsers for fleets of workers.
+
+`Client` is for asyncio, `cloakroom.sync.Client` for everything else; `cloakroom.playwright` helps with browsers;
+`cloakroom.errors` says what can go wrong; `cloakroom.v1` has the contract's messages and stubs.
+"""
+
+from .client import DEFAULT_TARGET, Client
+from .connection import Tls
+from .errors import CloakroomError
+from .results import LoadResult, SaveResult
+from .watch import Watch, WatchEvent, selector
+
+__all__ = [
+    "DEFAULT_TARGET",
+    "Client",
+    "CloakroomError",
+    "LoadResult",
+    "SaveResult",
+    "Tls",
+    "Watch",
+    "WatchEvent",
+    "selector",
+]

@@ -1,0 +1,137 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""The client: a connection and the verbs on it."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Self
+
+from .connection import Connection, Tls, is_local
+from .errors import LocalError
+from .profiles import Profiles
+from .sessions import Sessions, unique
+from .v1 import admin_pb2, invalidation_pb2, profile_pb2
+from .watch import Watch
+
+DEFAULT_TARGET = "127.0.0.1:7700"
+
+
+class Client(Profiles):
+    """A connection to Cloakroom.
+
+    `target` is a gRPC address such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`. An empty `namespace` means
+    the caller's own. `token` is sent as a bearer token, over plain text only to this host unless `insecure` says
+    otherwise. `tls` is True for the system's authorities. `timeout` in seconds bounds every single call (by default as
+    the published service config says: 10 s), `stall` how long a save or load may stand still.
+
+    Make it inside a running event loop, and close it: `async with Client() as client: …`.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        namespace: str = "",
+        token: str | None = None,
+        tls: Tls | bool = False,
+        insecure: bool = False,
+        timeout: float | None = None,
+        stall: float = 60.0,
+    ) -> None:
+        if token and not tls and not insecure and not is_local(target):
+            raise LocalError(
+                f"a token would go to {target} in plain text: use tls, or say insecure=True", reason="INSECURE"
+            )
+        self._connection = Connection(target, namespace, token, (Tls() if tls is True else tls) or None, timeout, stall)
+        #: The verbs on sessions.
+        self.sessions = Sessions(self._connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection and what runs on it."""
+        await self._connection.close()
+
+    async def save_status(self, session_id: str, upload_id: str) -> profile_pb2.GetSaveStatusResponse:
+        """Says what became of a save, by its upload id."""
+        return await self._connection.save_status(session_id, upload_id)
+
+    async def snapshots(
+        self, session_id: str, *, page_size: int = 0, min_revision: int = 0
+    ) -> AsyncGenerator[profile_pb2.Snapshot, None]:
+        """Goes through a session's snapshots, newest first, fetching page after page."""
+        request = profile_pb2.ListSnapshotsRequest(
+            namespace=self._connection.namespace, session_id=session_id, page_size=page_size
+        )
+        request.min_revision = min_revision
+        while True:
+            page = await self._connection.unary(
+                "ProfileService", "ListSnapshots", request, profile_pb2.ListSnapshotsResponse
+            )
+            for snapshot in page.snapshots:
+                yield snapshot
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def snapshot(
+        self, session_id: str, snapshot_id: str = "", *, with_entries: bool = False, min_revision: int = 0
+    ) -> profile_pb2.GetSnapshotResponse:
+        """Reads one snapshot, by default the head; if wanted with all of its entries."""
+        request = profile_pb2.GetSnapshotRequest(
+            namespace=self._connection.namespace, session_id=session_id, snapshot_id=snapshot_id
+        )
+        request.min_revision = min_revision
+        answer = page = await self._connection.unary(
+            "ProfileService", "GetSnapshot", request, profile_pb2.GetSnapshotResponse
+        )
+        if not with_entries:
+            return answer
+        # The head may move between two pages: all of them are asked for by its id.
+        request.snapshot_id, request.with_entries = answer.snapshot.id, True
+        answer = page = await self._connection.unary(
+            "ProfileService", "GetSnapshot", request, profile_pb2.GetSnapshotResponse
+        )
+        while page.next_page_token:
+            request.page_token = page.next_page_token
+            page = await self._connection.unary(
+                "ProfileService", "GetSnapshot", request, profile_pb2.GetSnapshotResponse
+            )
+            answer.entries.extend(page.entries)
+        answer.next_page_token = ""
+        return answer
+
+    def watch(
+        self,
+        selectors: Sequence[invalidation_pb2.Selector] = (),
+        *,
+        resume_token: bytes = b"",
+        after_revision: int | None = None,
+        bookmark_interval: float = 5.0,
+    ) -> Watch:
+        """Follows the changes that match one of the selectors (none: all), from a token, a revision or now."""
+        return Watch(self._connection, selectors, resume_token, after_revision, bookmark_interval)
+
+    async def invalidate(
+        self,
+        selectors: Iterable[invalidation_pb2.Selector],
+        *,
+        reason: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> invalidation_pb2.InvalidateResponse:
+        """Tells every watcher to forget what it knows of the selected sessions; `validate_only` only counts them."""
+        request = invalidation_pb2.InvalidateRequest(
+            namespace=self._connection.namespace, selectors=selectors, reason=reason
+        )
+        request.validate_only, request.request_id = validate_only, request_id or unique()
+        return await self._connection.unary(
+            "InvalidationService", "Invalidate", request, invalidation_pb2.InvalidateResponse
+        )
+
+    async def server_info(self) -> admin_pb2.GetServerInfoResponse:
+        """Says what the daemon is, what it stands on and what it can do."""
+        request = admin_pb2.GetServerInfoRequest(namespace=self._connection.namespace)
+        return await self._connection.unary("AdminService", "GetServerInfo", request, admin_pb2.GetServerInfoResponse)

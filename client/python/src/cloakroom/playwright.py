@@ -1,0 +1,134 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""Helpers for Playwright: a persistent context on a loaded profile, and the storage state in and out.
+
+A profile carries everything that the browser itself keeps: cookies with an expiry, localStorage, IndexedDB, service
+workers. It does not carry session cookies, which Chromium deletes when it starts. They travel in the storage state that
+is saved beside the profile: take it with `capture` before the context is closed, give it to `launch` after the profile
+was loaded. Saving comes after closing: only then the browser has written everything.
+
+Each helper exists for asyncio and, with `_sync` at the end of its name, for Playwright's synchronous API. Playwright
+itself is only needed by the caller.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import LocalError
+from .sessions import State, state_bytes
+
+if TYPE_CHECKING:
+    from playwright import async_api, sync_api
+
+#: Chromium seals its cookies with a key. With these it is one that every machine has, instead of one from a keyring,
+#: which does not travel; Cloakroom encrypts what it keeps. Every launch on a profile needs them: cookies that
+#: were sealed with one key cannot be read with the other.
+PORTABLE_FLAGS = ("--password-store=basic", "--use-mock-keychain", "--hide-crash-restore-bubble")
+_COOKIE_FIELDS = ("name", "value", "domain", "path", "expires", "httpOnly", "secure", "sameSite", "partitionKey")
+
+
+async def launch(
+    browser_type: "async_api.BrowserType",
+    directory: str | os.PathLike[str],
+    *,
+    storage_state: State | None = None,
+    args: Sequence[str] = (),
+    **options: Any,
+) -> "async_api.BrowserContext":
+    """Opens a persistent context on a profile, with the session cookies of a storage state.
+
+    `options` are those of `launch_persistent_context`.
+    """
+    mend(directory)
+    context = await browser_type.launch_persistent_context(
+        Path(directory), args=_flags(browser_type.name, args), **options
+    )
+    try:
+        await restore(context, storage_state)
+    except BaseException:
+        await context.close()
+        raise
+    return context
+
+
+def launch_sync(
+    browser_type: "sync_api.BrowserType",
+    directory: str | os.PathLike[str],
+    *,
+    storage_state: State | None = None,
+    args: Sequence[str] = (),
+    **options: Any,
+) -> "sync_api.BrowserContext":
+    """As `launch`."""
+    mend(directory)
+    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
+    try:
+        restore_sync(context, storage_state)
+    except BaseException:
+        context.close()
+        raise
+    return context
+
+
+async def capture(context: "async_api.BrowserContext") -> bytes:
+    """The storage state of a context, as it is saved. Take it before the context is closed."""
+    return state_bytes(await context.storage_state(indexed_db=True))
+
+
+def capture_sync(context: "sync_api.BrowserContext") -> bytes:
+    """As `capture`."""
+    return state_bytes(context.storage_state(indexed_db=True))
+
+
+async def restore(context: "async_api.BrowserContext", storage_state: State | None) -> None:
+    """Adds the session cookies of a storage state to a context on a profile, which has everything else already."""
+    if cookies := session_cookies(storage_state):
+        await context.add_cookies(cookies)
+
+
+def restore_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> None:
+    """As `restore`."""
+    if cookies := session_cookies(storage_state):
+        context.add_cookies(cookies)
+
+
+def session_cookies(storage_state: State | None) -> list[Any]:
+    """The cookies of a storage state that a profile does not keep, as `add_cookies` takes them."""
+    if not storage_state:
+        return []
+    state: Any = storage_state
+    try:
+        if not isinstance(state, Mapping):
+            state = json.loads(state)
+        cookies: Iterable[Mapping[str, Any]] = state["cookies"]
+        chosen = [cookie for cookie in cookies if cookie.get("expires", -1) == -1]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LocalError(
+            f"this is no storage state of Playwright's: {type(error).__name__}", reason="STATE_UNUSABLE"
+        ) from None
+    return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in chosen]
+
+
+def mend(directory: str | os.PathLike[str]) -> None:
+    """Makes a Chromium profile say that its browser ended well: the next one asks and restores nothing."""
+    for path in Path(directory).glob("*/Preferences"):
+        try:
+            preferences = json.loads(path.read_bytes())
+            profile = preferences["profile"]
+            if profile.get("exit_type") in (None, "Normal") and profile.get("exited_cleanly", True):
+                continue
+            profile |= {"exit_type": "Normal", "exited_cleanly": True}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # damaged, or of another browser: not for us to judge
+        aside = path.with_name(".Preferences.cloakroom")
+        aside.write_text(json.dumps(preferences, separators=(",", ":")), encoding="utf-8")
+        aside.chmod(path.stat().st_mode)
+        aside.replace(path)
+
+
+def _flags(browser: str, args: Sequence[str]) -> list[str]:
+    given = {arg.partition("=")[0] for arg in args}
+    ours = PORTABLE_FLAGS if browser == "chromium" else ()
+    return [*(flag for flag in ours if flag.partition("=")[0] not in given), *args]

@@ -1,0 +1,270 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""Saving and loading profiles: what differs is found and sent; what comes is verified before anybody sees it.
+
+The algorithm is that of `proto/cloakroom/v1/profile.proto`; `client/vectors/README.md` lays down to the last leaf what
+makes a difference. Walking and hashing are in `tree`, messages in `wire`, the last step of a load in `install`.
+"""
+
+import asyncio
+import os
+import uuid
+import warnings
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+
+from . import disk, tree, wire
+from .capture import Capture, describe, obstacles
+from .connection import Connection
+from .errors import CloakroomError, LocalError, PortabilityWarning, must
+from .install import Loaded, Workshop
+from .results import LoadResult, SaveResult
+from .sessions import State, state_bytes
+from .sidecar import Sidecar
+from .tree import DIGEST, DIRECTORY, FILE, LEAF, Difference, Entry, Part, Run, hash_leaves, span
+from .v1 import profile_pb2 as pb
+
+Directory = str | os.PathLike[str]
+Progress = Callable[[int, int], None]
+Requests = AsyncGenerator[pb.SaveProfileRequest, None]
+
+
+def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
+    """Finds what has to travel; both trees are in order of their paths."""
+    entries = [entry for path, entry in new.items() if entry.differs(base.get(path))]
+    runs: list[Run] = []
+    places = tree.places(base, entries)
+    for number, entry in enumerate(entries):
+        own = base.get(entry.path, tree.NOTHING)
+        run: Run | None = None
+        for index, leaf in enumerate(tree.split(entry.leaves)):
+            if own.leaf(index) == leaf:
+                run = None
+                continue
+            if run and run.copy_path and base[run.copy_path].leaf(run.copy_first + run.length) == leaf:
+                run = runs[-1] = run._replace(length=run.length + 1)
+                continue
+            source = places.get(leaf)
+            if run and not run.copy_path and not source:
+                run = runs[-1] = run._replace(length=run.length + 1)
+            else:
+                run = Run(number, index, 1, *(source or ()))
+                runs.append(run)
+    return Difference(entries, [path for path in base if path not in new], runs)
+
+
+class Loader:
+    """Builds a profile in `work`, a new directory that nobody else knows yet, from the messages of one load.
+
+    The stream may be a difference against `have`, which `source` holds. `source` is only read until all was verified.
+    """
+
+    def __init__(self, work: Path, have: Sidecar | None = None, source: Path | None = None) -> None:
+        self.begin, self.storage_state, self.done_bytes = pb.LoadBegin(), bytearray(), 0
+        self._work, self._have, self._source = work, have, source
+        self._parts: dict[str, Part] = {}
+        self._order: list[Part] = []
+        self._removed: set[str] = set()
+        self._entries: dict[str, Entry] = {}
+        self._begun = self._ended = False
+        work.mkdir(mode=0o700)
+
+    def feed(self, message: pb.LoadProfileResponse) -> None:
+        """Applies the next message."""
+        kind = message.WhichOneof("message")
+        must(not self._ended and (kind == "begin") != self._begun, "STREAM_PROTOCOL", f"`{kind}` in the wrong place")
+        if kind == "begin":
+            self._begun, self.begin, base = True, message.begin, message.begin.base_snapshot_id
+            known = not base or (self._have is not None and self._have.snapshot_id == base)
+            must(known, "STREAM_PROTOCOL", f"a difference against {base}, which is not here")
+            self._base = self._have.entries if base and self._have else {}
+        elif kind == "records":
+            self._apply(message.records)
+        elif kind == "storage_state":
+            self.storage_state += message.storage_state.data
+        else:
+            must(
+                kind == "end", "STREAM_PROTOCOL", "a message of an unknown kind: is this client older than the daemon?"
+            )
+            self._end(message.end.manifest_root)
+
+    def _apply(self, records: pb.ProfileRecords) -> None:
+        for entry in map(wire.from_wire, records.entries):
+            must(entry.path not in self._parts, "PATH_INVALID", f"{entry.path!r} is named twice")
+            own = self._base.get(entry.path)
+            part = self._parts[entry.path] = Part(entry, own if own and own.kind == entry.kind == FILE else None)
+            self._order.append(part)
+            if part.own:
+                disk.clone(f"{self._source}/{entry.path}", f"{self._work}/{entry.path}", entry.size)
+            elif entry.kind == FILE and not entry.size:
+                disk.write_at(f"{self._work}/{entry.path}", 0, b"", new=True)
+        self._removed.update(records.removed)
+        data, at = wire.inflate(records), 0
+        for run in records.runs:
+            must(
+                run.entry < len(self._order), "STREAM_PROTOCOL", f"leaves of entry {run.entry}, which was not named yet"
+            )
+            part, end = self._order[run.entry], run.first_leaf + run.leaf_count
+            fits = run.first_leaf < end <= len(part.covered) and part.covered.find(1, run.first_leaf, end) < 0
+            must(
+                fits,
+                "DATA_INVALID",
+                f"leaves {run.first_leaf} to {end - 1} of {part.entry.path!r} do not exist, or come twice",
+            )
+            size = span(run.first_leaf, run.leaf_count, part.entry.size)
+            content = self._copied(run, size) if run.copy_path else data[at : at + size]
+            at += 0 if run.copy_path else size
+            must(
+                len(content) == size,
+                "DATA_INVALID",
+                f"{len(content)} bytes for {part.entry.path!r} where {size} are needed",
+            )
+            part.leaves[run.first_leaf * DIGEST : end * DIGEST] = hash_leaves(content)
+            part.covered[run.first_leaf : end] = b"\1" * run.leaf_count
+            disk.write_at(f"{self._work}/{part.entry.path}", run.first_leaf * LEAF, content, new=part.new)
+            part.new = False
+        must(at == len(data), "DATA_INVALID", f"{len(data)} bytes of data where the runs need {at}")
+        self.done_bytes += at
+
+    def _copied(self, run: pb.LeafRun, size: int) -> bytes:
+        old = self._base.get(run.copy_path)
+        there = old is not None and (run.copy_first_leaf + run.leaf_count) * DIGEST <= len(old.leaves)
+        must(there, "DATA_INVALID", f"leaves to copy from {run.copy_path!r}, which the base does not have")
+        return disk.read_at(f"{self._source}/{run.copy_path}", run.copy_first_leaf * LEAF, size)
+
+    def _end(self, root: bytes) -> None:
+        wrong = [path for path in self._removed if path not in self._base or path in self._parts]
+        must(not wrong, "PATH_INVALID", f"{wrong[:1]} is removed, but is not in the base or is named as well")
+        kept = [entry for path, entry in self._base.items() if path not in self._removed and path not in self._parts]
+        self._entries = tree.in_order([*kept, *(part.verified() for part in self._order)])
+        folders = {"", *(path for path, entry in self._entries.items() if entry.kind == DIRECTORY)}
+        lost = [path for path in self._entries if path.rpartition("/")[0] not in folders]
+        must(not lost, "PATH_INVALID", f"{lost[:1]} is in no directory of the profile")
+        same = tree.manifest_root(self._entries.values()) == root == (self.begin.snapshot.manifest_root or root)
+        must(same, "DIGEST_MISMATCH", "the manifest root differs")
+        self._ended = True
+
+    def loaded(self) -> Loaded:
+        """What was loaded, once all of it is there and verified."""
+        must(self._ended, "STREAM_TRUNCATED", "the stream has no end")
+        return Loaded(self._entries, self._parts.keys())
+
+
+class Profiles:
+    """The verbs `load` and `save` of the client."""
+
+    _connection: Connection
+
+    async def load(
+        self,
+        session_id: str,
+        directory: Directory,
+        *,
+        snapshot_id: str = "",
+        replace: bool = False,
+        have: Directory | None = None,
+        with_storage_state: bool = False,
+        min_revision: int = 0,
+        compress: bool | None = None,
+        progress: Progress | None = None,
+    ) -> LoadResult:
+        """Loads a session's head, or the named snapshot, into a directory, which appears whole or not at all.
+
+        With `replace` a directory that is there gives way; if nothing changed in it since it was loaded or saved, only
+        the difference travels. `have` names another such directory to start from; it stays as it is. `compress` packs
+        the data on its way, by default unless the daemon is on this host. `progress` is told how many bytes of how many
+        came.
+        """
+        top, link = Path(directory).absolute(), self._connection
+        source = Path(have).absolute() if have else top if replace else None
+        codecs = [pb.CODEC_DEFLATE] if compress or (compress is None and not link.local) else []
+
+        async def once(previous: CloakroomError | None) -> LoadResult:
+            async with Workshop(top, replace=replace) as shop:
+                # A base that turned out not to stand still is not tried again.
+                base = None if isinstance(previous, LocalError) else source
+                old = await shop.run(Sidecar.clean, base, link.namespace, session_id)
+                request = pb.LoadProfileRequest(namespace=link.namespace, session_id=session_id)
+                request.snapshot_id, request.have_snapshot_id = snapshot_id, old.snapshot_id if old else ""
+                request.with_storage_state, request.min_revision = with_storage_state, min_revision
+                request.accept_codecs.extend(codecs)
+                loader = await shop.run(Loader, shop.work, old, source)
+                async with aclosing(link.download("LoadProfile", request, pb.LoadProfileResponse)) as messages:
+                    async for message in messages:
+                        await shop.run(loader.feed, message)
+                        if progress:
+                            progress(loader.done_bytes, loader.begin.content_bytes)
+                snapshot, based = loader.begin.snapshot, loader.begin.base_snapshot_id
+                sidecar = Sidecar(link.namespace, session_id, snapshot.id)
+                await shop.run(shop.install, loader.loaded(), source if based else None, sidecar)
+            for obstacle in obstacles(snapshot.portability):
+                warnings.warn(f"{top}: {obstacle}", PortabilityWarning, stacklevel=2)
+            state = bytes(loader.storage_state) if snapshot.has_storage_state and with_storage_state else None
+            return LoadResult(top, snapshot, state, based, loader.done_bytes)
+
+        return await link.retry(once)
+
+    async def save(
+        self,
+        session_id: str,
+        directory: Directory,
+        *,
+        storage_state: State | None = None,
+        policy: str = "default",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        brand: str = "",
+        password_store: str = "",
+        force: bool = False,
+        upload_id: str = "",
+        etag: str = "",
+        lease_token: int = 0,
+        progress: Progress | None = None,
+    ) -> SaveResult:
+        """Saves a directory as the session's new head.
+
+        What changed since it was loaded or saved travels, or all of it if that is not known. `policy`, `include` and
+        `exclude` say what belongs to it (`client/capture.json`). The browser must have exited; `force` saves
+        nevertheless. With the same `upload_id` a save that is repeated happens once. `progress` is told how many bytes
+        of how many went.
+        """
+        top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
+        rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
+        new: dict[str, Entry] = {}
+
+        async def once(previous: CloakroomError | None) -> SaveResult:
+            nonlocal new
+            if previous and (earlier := await link.save_status(session_id, upload_id)).state == pb.SAVE_STATE_COMMITTED:
+                return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
+            origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force)
+            old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
+            base = old.entries if old else {}
+            new = await asyncio.to_thread(tree.walk, top, rules, base)
+            delta = await asyncio.to_thread(diff, base, new)
+            end = pb.SaveEnd(manifest_root=await asyncio.to_thread(tree.manifest_root, new.values()))
+            begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
+            begin.parent_snapshot_id = old.snapshot_id if old else await link.head(session_id)
+            begin.full = bool(begin.parent_snapshot_id and not old)
+            begin.portability.CopyFrom(origin)
+            sent = await link.upload("SaveProfile", messages(begin, delta, end), pb.SaveProfileResponse)
+            result = sent.answer.snapshot, sent.answer.revision, sent.answer.session_etag
+            return await done(SaveResult(*result, upload_id, sent.messages, sent.bytes))
+
+        async def messages(begin: pb.SaveBegin, delta: Difference, end: pb.SaveEnd) -> Requests:
+            yield pb.SaveProfileRequest(namespace=link.namespace, begin=begin)
+            gone, total = 0, delta.data_size()
+            async for records in disk.ahead(wire.pack(delta, top)):
+                yield pb.SaveProfileRequest(records=records)
+                gone += records.data_size
+                if progress:
+                    progress(gone, total)
+            for at in range(0, len(state), wire.MAX_DATA):
+                yield pb.SaveProfileRequest(storage_state=pb.StorageStateChunk(data=state[at : at + wire.MAX_DATA]))
+            yield pb.SaveProfileRequest(end=end)
+
+        async def done(result: SaveResult) -> SaveResult:
+            sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new)
+            await asyncio.to_thread(sidecar.write, top)
+            return result
+
+        return await link.retry(once)

@@ -1,0 +1,118 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""What a directory held when it was loaded or saved, in a file beside it.
+
+The format is laid down in `client/vectors/README.md`.
+"""
+
+import binascii
+import json
+import os
+import struct
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from .capture import running_browser
+from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
+
+_KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
+_NUMBERS = {name: number for number, name in _KINDS.items()}
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What a directory held when it was loaded or saved."""
+
+    namespace: str
+    session_id: str
+    snapshot_id: str
+    entries: dict[str, Entry] = field(repr=False, default_factory=dict)
+
+    @staticmethod
+    def path(directory: Path) -> Path:
+        """Where the sidecar of a directory is: beside it."""
+        return directory.with_name(directory.name + ".cloakroom.json")
+
+    @classmethod
+    def read(cls, directory: Path, namespace: str, session_id: str) -> "Sidecar | None":
+        """The sidecar of a directory, if there is a sound one of that session."""
+        try:
+            body = json.loads(cls.path(directory).read_bytes())
+            if (body["version"], body["namespace"], body["session_id"]) != (_VERSION, namespace, session_id):
+                return None
+            entries = in_order(map(_from_json, body["entries"]))
+            if manifest_root(entries.values()).hex() != body["manifest_root"]:
+                return None
+            return cls(namespace, session_id, body["snapshot_id"], entries)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+            return None
+
+    def write(self, directory: Path) -> None:
+        """Puts the sidecar beside its directory, whole or not at all."""
+        body = {
+            "version": _VERSION,
+            "namespace": self.namespace,
+            "session_id": self.session_id,
+            "snapshot_id": self.snapshot_id,
+            "manifest_root": manifest_root(self.entries.values()).hex(),
+            "entries": [_to_json(entry) for entry in self.entries.values()],
+        }
+        target = self.path(directory)
+        aside = beside(directory, "sidecar")
+        try:
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+                out.write(json.dumps(body, separators=(",", ":")))
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @classmethod
+    def clean(cls, directory: Path | None, namespace: str, session_id: str) -> "Sidecar | None":
+        """The sidecar of a directory whose files all are as it says, and on which no browser runs."""
+        if (
+            directory is None
+            or running_browser(directory)
+            or not (sidecar := cls.read(directory, namespace, session_id))
+        ):
+            return None
+        with suppress(OSError):
+            files = ((path, entry.stat) for path, entry in sidecar.entries.items() if entry.kind == FILE)
+            if all(stat_key(os.lstat(f"{directory}/{path}")) == stat for path, stat in files):
+                return sidecar
+        return None
+
+
+def _to_json(entry: Entry) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "kind": _KINDS[entry.kind],
+        "path": entry.path,
+        "mode": entry.mode,
+        "mtime_ns": str(entry.mtime_ns),
+        "size": entry.size,
+    }
+    if entry.kind == FILE:
+        out |= {"root": entry.root.hex(), "leaves": binascii.b2a_base64(entry.leaves, newline=False).decode()}
+    elif entry.kind == LINK:
+        out["target"] = entry.target
+    return out | {"stat": entry.stat}
+
+
+def _from_json(body: dict[str, Any]) -> Entry:
+    kind, size = _NUMBERS[body["kind"]], body["size"]
+    root, target, leaves = bytes(32), body.get("target", ""), b""
+    if kind == FILE:
+        root, leaves = bytes.fromhex(body["root"]), binascii.a2b_base64(body["leaves"])
+        if len(leaves) != -(-size // LEAF) * DIGEST:
+            raise ValueError("leaves are missing")
+    elif kind == LINK:
+        root = sha256(target.encode()).digest()
+    return Entry(kind, body["path"], body["mode"], int(body["mtime_ns"]), size, root, target, leaves, body["stat"])
+
+
+def beside(directory: Path, purpose: str) -> Path:
+    """A name beside a directory that nobody else has, on the same file system."""
+    return directory.with_name(f".{directory.name}.{purpose}-{uuid.uuid4().hex[:12]}")

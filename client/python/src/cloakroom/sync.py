@@ -1,0 +1,170 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""The same client for programs without asyncio: the same verbs with the same arguments, each waited for.
+
+Everything runs on one event loop in a thread of its own.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from . import client, sessions, watch
+from .v1 import invalidation_pb2
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Loop:
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cloakroom", daemon=True)
+        self._thread.start()
+
+    def run(self, job: Coroutine[Any, Any, R]) -> R:
+        future = asyncio.run_coroutine_threadsafe(job, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _waiting(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
+    @wraps(verb)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._loop.run(verb(self._inner, *args, **kwargs))  # type: ignore[no-any-return]
+
+    return call
+
+
+def _stepping(
+    verb: Callable[Concatenate[Any, P], AsyncGenerator[R, None]],
+) -> Callable[Concatenate[Any, P], Iterator[R]]:
+    @wraps(verb)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        items: Any = verb(self._inner, *args, **kwargs)
+        try:
+            while True:
+                try:
+                    item = self._loop.run(anext(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self._loop.run(items.aclose())
+
+    return call
+
+
+class StorageStates:
+    """As `cloakroom.sessions.StorageStates`."""
+
+    def __init__(self, loop: _Loop, inner: sessions.StorageStates) -> None:
+        self._loop, self._inner = loop, inner
+
+    get = _waiting(sessions.StorageStates.get)
+    put = _waiting(sessions.StorageStates.put)
+
+
+class Sessions:
+    """As `cloakroom.sessions.Sessions`."""
+
+    def __init__(self, loop: _Loop, inner: sessions.Sessions) -> None:
+        self._loop, self._inner = loop, inner
+        #: The verbs on Playwright storage states.
+        self.storage_state = StorageStates(loop, inner.storage_state)
+
+    create = _waiting(sessions.Sessions.create)
+    get = _waiting(sessions.Sessions.get)
+    batch_get = _waiting(sessions.Sessions.batch_get)
+    update = _waiting(sessions.Sessions.update)
+    delete = _waiting(sessions.Sessions.delete)
+    undelete = _waiting(sessions.Sessions.undelete)
+    list = _stepping(sessions.Sessions.list)
+    active = _waiting(sessions.Sessions.active)
+    touch = _waiting(sessions.Sessions.touch)
+    transition = _waiting(sessions.Sessions.transition)
+    resolve = _waiting(sessions.Sessions.resolve)
+
+
+class Watch:
+    """As `cloakroom.watch.Watch`, as an ordinary iterator. Close it from the thread that iterates."""
+
+    def __init__(self, loop: _Loop, inner: watch.Watch) -> None:
+        self._loop, self._inner = loop, inner
+
+    @property
+    def resume_token(self) -> bytes:
+        """Where to go on: the token of the last event that was applied."""
+        return self._inner.resume_token
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    __next__ = _waiting(watch.Watch.__anext__)
+    close = _waiting(watch.Watch.close)
+
+
+class Client:
+    """As `cloakroom.Client`, with the same arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._loop = _Loop()
+        self._inner = self._loop.run(self._make(*args, **kwargs))
+        #: The verbs on sessions.
+        self.sessions = Sessions(self._loop, self._inner.sessions)
+
+    @staticmethod
+    async def _make(*args: Any, **kwargs: Any) -> client.Client:
+        return client.Client(*args, **kwargs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection, what runs on it, and the thread."""
+        self._loop.run(self._inner.close())
+        self._loop.stop()
+
+    load = _waiting(client.Client.load)
+    save = _waiting(client.Client.save)
+    save_status = _waiting(client.Client.save_status)
+    snapshots = _stepping(client.Client.snapshots)
+    snapshot = _waiting(client.Client.snapshot)
+    invalidate = _waiting(client.Client.invalidate)
+    server_info = _waiting(client.Client.server_info)
+
+    def watch(
+        self,
+        selectors: Sequence[invalidation_pb2.Selector] = (),
+        *,
+        resume_token: bytes = b"",
+        after_revision: int | None = None,
+        bookmark_interval: float = 5.0,
+    ) -> Watch:
+        """As `cloakroom.Client.watch`."""
+        options: Any = {
+            "resume_token": resume_token,
+            "after_revision": after_revision,
+            "bookmark_interval": bookmark_interval,
+        }
+        return Watch(self._loop, self._inner.watch(selectors, **options))

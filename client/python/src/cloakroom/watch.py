@@ -1,0 +1,155 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""The client's half of the guarantee in `proto/cloakroom/v1/invalidation.proto`.
+
+Together with the daemon's half: hear of every change, without gaps and without repetition.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from .connection import Connection, pause
+from .errors import Exhausted, Unavailable
+from .sessions import duration, enum_of
+from .v1 import invalidation_pb2 as pb
+
+_PATIENCE = 3  # bookmark intervals
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """Something to apply. Afterwards, and not before, store its `resume_token`."""
+
+    kind: Literal["opened", "changes", "bookmark", "reset"]
+    #: Up to which revision everything is known once this is applied.
+    revision: int
+    #: What changed, in order; only for `changes`.
+    changes: tuple[pb.Change, ...] = ()
+    #: Why changes may have been missed: COMPACTED, HISTORY_CHANGED, SLOW_CONSUMER, GAP, or UNKNOWN_CHANGE for one that
+    #: this client is too old for.
+    reset_reason: str = ""
+    #: Seconds over which to smear the reads that follow a reset.
+    spread: float = 0.0
+    #: Where to go on, on any replica.
+    resume_token: bytes = b""
+
+    def smear(self) -> float:
+        """Seconds to wait before reading anew after a reset, so that a fleet does not read at once."""
+        return random.uniform(0, self.spread)
+
+
+def selector(
+    *, session_id: str = "", business_id: str = "", email: str = "", kinds: Iterable[str | int] = ()
+) -> pb.Selector:
+    """Which changes to hear of: all that is given must match. Kinds are numbers, or names such as `"PROFILE_SAVED"`."""
+    numbers = [enum_of(pb.ChangeKind, "CHANGE_KIND_", kind) for kind in kinds]
+    return pb.Selector(session_id=session_id, business_id=business_id, email=email, kinds=numbers)
+
+
+class Watch:
+    """An endless iterator of events, which goes on by itself when the daemon went away.
+
+    When the next event is asked for, the one before counts as applied, and `resume_token` moves on. `async with` waits
+    until the watch is open, so that nothing done inside of it is missed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        selectors: Sequence[pb.Selector],
+        resume_token: bytes,
+        after_revision: int | None,
+        bookmark_interval: float,
+    ) -> None:
+        #: Where to go on: the token of the last event that was applied.
+        self.resume_token = resume_token
+        self._connection, self._selectors = connection, tuple(selectors)
+        self._after_revision, self._asked_interval, self._interval = (
+            after_revision,
+            bookmark_interval,
+            bookmark_interval,
+        )
+        self._events = self._run()
+        self._opened: WatchEvent | None = None
+
+    async def __aenter__(self) -> Self:
+        self._opened = await anext(self._events)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        if event := self._opened:
+            self._opened = None
+            return event
+        return await anext(self._events)
+
+    async def close(self) -> None:
+        """Ends the watch."""
+        await self._events.aclose()
+
+    async def _run(self) -> AsyncGenerator[WatchEvent, None]:
+        attempt = 0
+        while True:
+            wait: float | None = None
+            try:
+                stream = self._connection.download(
+                    "WatchInvalidations",
+                    self._request(),
+                    pb.WatchInvalidationsResponse,
+                    service="InvalidationService",
+                    patience=lambda: _PATIENCE * self._interval,
+                )
+                async with aclosing(stream) as messages:
+                    async for message in messages:
+                        attempt = 0
+                        if message.WhichOneof("event") == "draining":
+                            wait = message.draining.retry_after.ToTimedelta().total_seconds()
+                        else:
+                            yield self._event(message)
+                        self.resume_token = message.resume_token or self.resume_token
+                        if wait is not None:
+                            break
+            except (Unavailable, Exhausted) as error:
+                wait = error.retry_delay
+            await asyncio.sleep((wait or 0) + pause(attempt))
+            attempt += 1
+
+    def _request(self) -> pb.WatchInvalidationsRequest:
+        request = pb.WatchInvalidationsRequest(namespace=self._connection.namespace, selectors=self._selectors)
+        request.bookmark_interval.CopyFrom(duration(self._asked_interval))
+        if self.resume_token:
+            request.resume_token = self.resume_token
+        elif self._after_revision is not None:
+            request.after_revision = self._after_revision
+        return request
+
+    def _event(self, message: pb.WatchInvalidationsResponse) -> WatchEvent:
+        kind, token = message.WhichOneof("event"), message.resume_token
+        if kind == "opened":
+            self._interval = message.opened.bookmark_interval.ToTimedelta().total_seconds() or self._asked_interval
+            return WatchEvent("opened", message.opened.revision, resume_token=token)
+        if kind == "bookmark":
+            return WatchEvent("bookmark", message.bookmark.revision, resume_token=token)
+        if kind == "batch":
+            changes = tuple(message.batch.changes)
+            if all(change.kind in pb.ChangeKind.values()[1:] for change in changes):
+                return WatchEvent("changes", changes[-1].revision, changes, resume_token=token)
+            return WatchEvent("reset", changes[-1].revision, reset_reason="UNKNOWN_CHANGE", resume_token=token)
+        if kind == "reset":
+            reason = (
+                pb.Reset.Reason.Name(message.reset.reason).removeprefix("REASON_")
+                if message.reset.reason in pb.Reset.Reason.values()
+                else "UNKNOWN"
+            )
+            return WatchEvent(
+                "reset", message.reset.revision, (), reason, message.reset.spread.ToTimedelta().total_seconds(), token
+            )
+        return WatchEvent("reset", 0, reset_reason="UNKNOWN_CHANGE", resume_token=token)
