@@ -1,6 +1,6 @@
 //! The rules of the metadata contract, each an executable function with the rule's name. Every engine runs all of them, plain and with faults:
 //!
-//! ```ignore
+//! ```text
 //! cloakroom_server::conformance!(MyFixture::start().await);
 //! ```
 //!
