@@ -22,7 +22,7 @@ from daemon import Daemon, free_port
 
 from cloakroom import Client, CloakroomError, SaveResult, Watch, errors, selector, tree, wire
 from cloakroom.capture import Capture
-from cloakroom.profiles import diff
+from cloakroom.profiles import diff, walk
 from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import admin_pb2, invalidation_pb2, profile_pb2, profile_pb2_grpc, session_pb2
 
@@ -578,7 +578,7 @@ async def test_upload_id_repeat(client: Client, session: str, tmp_path: Path) ->
 
 def requests(session: str, top: Path, parent: str = "") -> list[profile_pb2.SaveProfileRequest]:
     """The messages of a save, for streams that no client of ours would send."""
-    new = tree.walk(top, Capture("full"), {})
+    new = walk(top, Capture("full"), {})
     begin = profile_pb2.SaveBegin(session_id=session, parent_snapshot_id=parent, upload_id=str(uuid.uuid4()))
     messages = [profile_pb2.SaveProfileRequest(begin=begin)]
     messages += [profile_pb2.SaveProfileRequest(records=records) for records in wire.pack(diff({}, new), top)]
@@ -711,7 +711,7 @@ async def test_snapshots_and_entries(client: Client, session: str, tmp_path: Pat
     ]
     head = await client.snapshot(session, with_entries=True)
     assert head.snapshot.id == second.snapshot.id
-    assert [entry.path for entry in head.entries] == list(tree.walk(top, Capture(), {}))
+    assert [entry.path for entry in head.entries] == list(walk(top, Capture(), {}))
     assert list((await client.snapshot(session)).entries) == []
 
 
