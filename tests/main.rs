@@ -4,3 +4,4 @@
 mod contract;
 mod journey;
 mod layout;
+mod redis_engine;

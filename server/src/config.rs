@@ -19,14 +19,13 @@ use crate::model::error::{Error, Result};
 use kind::{address, choice, count, hidden, optional, path, size, span, switch, text};
 use source::Values;
 
-/// A millisecond, a second, a minute, an hour: bounds below are multiples of them.
+/// Bounds below are multiples of these.
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-const GIB: usize = 1 << 30;
 
 /// Which engine keeps sessions, indices and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,16 +81,22 @@ table::settings! {
     struct Metadata in metadata {
         /// "embedded" (SQLite in the data directory), "ephemeral" (memory: everything is lost at the end) or "redis".
         engine: Engine = "embedded", choice(ENGINES);
-        /// For redis: `redis://[user:password@]host:port[/db]`, `rediss://` for TLS; of a cluster one of its nodes. May be `file:PATH`.
+        /// For redis: `redis://[user:password@]host:port[/db]`, `rediss://` for TLS; of a cluster several nodes, separated by commas. May be `file:PATH`.
         redis_url: Option<Hidden> = "", optional(hidden());
         /// The Redis is a Redis Cluster.
         redis_cluster: bool = "false", switch();
-        /// What the names of all keys in Redis start with.
+        /// What the names of all keys in Redis start with, so that deployments can share one.
         redis_prefix: String = "cloakroom:", text();
-        /// How long one operation on Redis may take before it counts as failed.
-        redis_timeout: Duration = "500ms", span(Duration::from_millis(10), MINUTE);
-        /// How long connecting to Redis may take.
-        redis_connect_timeout: Duration = "1s", span(Duration::from_millis(10), MINUTE);
+        /// How long one operation on Redis may take, connecting included, before it counts as failed.
+        redis_timeout: Duration = "2s", span(Duration::from_millis(10), MINUTE);
+        /// Connections for work that needs one of its own, beside the shared ones.
+        redis_pool: usize = "4", count(1, 1000);
+        /// How long changes are kept for watchers that come back …
+        log_age: Duration = "15m", span(SECOND, 366 * 24 * HOUR);
+        /// … as long as a namespace has not more than this many.
+        log_entries: usize = "200000", count(1, 100_000_000);
+        /// Most sessions of a namespace, hidden ones included.
+        max_sessions: usize = "1000000", count(1, 1_000_000_000);
     }
 
     /// Profiles.
@@ -108,21 +113,19 @@ table::settings! {
         region: String = "us-east-1", text(), also ["AWS_REGION", "AWS_DEFAULT_REGION"];
         /// For s3: what the names of all objects start with.
         prefix: String = "", text();
-        /// For s3: the access key's id. Without one the machine's own role is asked for credentials. May be `file:PATH`.
-        access_key_id: Option<Hidden> = "", optional(hidden()), also ["AWS_ACCESS_KEY_ID"];
+        /// For s3: the access key's id. Empty: the environment (`AWS_ACCESS_KEY_ID` and its companions) or the machine's own role. May be `file:PATH`.
+        access_key_id: Option<Hidden> = "", optional(hidden());
         /// For s3: the secret of the access key. May be `file:PATH`.
-        secret_access_key: Option<Hidden> = "", optional(hidden()), also ["AWS_SECRET_ACCESS_KEY"];
-        /// For s3: the token of temporary credentials. May be `file:PATH`.
-        session_token: Option<Hidden> = "", optional(hidden()), also ["AWS_SESSION_TOKEN"];
-        /// How long one request to the object store may take before it counts as failed.
-        timeout: Duration = "30s", span(Duration::from_millis(100), HOUR);
+        secret_access_key: Option<Hidden> = "", optional(hidden());
     }
 
     /// The key above all others: it wraps the keys that seal e-mail addresses, storage states and profiles.
     struct Keys in keys {
-        /// File with the master key: 64 hexadecimal digits, readable by its owner only. Empty for `master.key` in the data directory, which is made when
-        /// metadata and profiles are on this machine; with redis or s3 give a file that every daemon has.
+        /// File with the master key: 64 hexadecimal digits on a line, older keys below it. Empty for `master.key` in the data directory, which is made at the
+        /// first start when metadata and profiles are on this machine; with redis or s3 give a file that every daemon has.
         master_key_file: Option<PathBuf> = "", optional(path());
+        /// The same text itself instead of a file, for secrets that come as environment variables.
+        master_key: Option<Hidden> = "", optional(hidden());
     }
 
     /// Bounds on what callers can ask of this daemon. What is over them is refused at once, with a reason.
@@ -142,7 +145,7 @@ table::settings! {
         /// Most watches open at once.
         watches: usize = "4096", count(1, 1_000_000);
         /// Memory for the content of running saves, all together.
-        upload_memory: usize = "256MiB", size(MIB, 1024 * GIB);
+        upload_memory: usize = "256MiB", size(MIB, MIB * MIB);
         /// A save or load that stands still this long is ended.
         idle_timeout: Duration = "60s", span(MS, HOUR);
         /// A unary call that takes longer is ended; a caller's own deadline counts when it is earlier.
@@ -182,8 +185,6 @@ table::settings! {
     struct Watch in watch {
         /// How often an idle watch hears up to where it is complete, unless its caller asks for another interval.
         bookmark_interval: Duration = "5s", span(SECOND, MINUTE);
-        /// Most bytes of changes in one message.
-        window: usize = "256KiB", size(16 * KIB, MIB);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where everything is wired.
 //!
 //! ```text
-//! config ─► stores ─► flows ─► services ─► layers ─► gRPC port
+//! config ─► stores ──► flows ──► services ─► layers ─► gRPC port
+//!              │         └─ sweeper, hub
 //!              └─────► readiness ─► health, HTTP port
 //! ```
 
@@ -19,19 +20,23 @@ use std::{
     time::Duration,
 };
 
-use cloakroom_api::v1::admin_service_server::AdminServiceServer;
+use cloakroom_api::v1::{
+    admin_service_server::AdminServiceServer, invalidation_service_server::InvalidationServiceServer, session_service_server::SessionServiceServer,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
-    flow::tasks::Tasks,
+    flow::{follow, invalidate::Invalidation, sessions::Sessions, sweep, tasks::Tasks, watch::Hub},
     grpc::{
         admin::Admin,
         auth::Tokens,
         health::Health,
+        invalidations::Invalidations,
         server::{self, Server, Services, Shared},
+        sessions::SessionCalls,
     },
     model::error::{Error, Reason, Result},
     ops::{
@@ -50,6 +55,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(1);
 /// A daemon whose stores are open and whose ports are bound. [`Self::serve`] makes it answer.
 pub struct Daemon {
     stores: Stores,
+    flows: Flows,
     services: Services,
     server: Server,
     shared: Shared,
@@ -81,10 +87,10 @@ impl Daemon {
         let http = bind("http_listen", config.http_listen).await?;
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
-        let stores = Stores::open(&config)?;
-        let readiness = Arc::new(Readiness::new(stores.probes()));
-        let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
-        let services = Services::new()?.with(AdminServiceServer::new(admin).max_decoding_message_size(config.limits.message_bytes));
+        let stores = Stores::open(&config).await?;
+        let readiness = Arc::new(Readiness::new(stores.probes(), Arc::clone(&metrics)));
+        let flows = Flows::new(&stores, &config, &tasks);
+        let services = services(&stores, &flows, &readiness, &config)?;
 
         let mut health = Health::new(services.health()).await;
         health.follow(&*readiness.check().await).await;
@@ -94,7 +100,7 @@ impl Daemon {
         let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
         let server = server::builder(&config)?;
         let shared = Shared { config, tokens, metrics, tasks };
-        Ok(Self { stores, services, server, shared, shown, health, grpc, http })
+        Ok(Self { stores, flows, services, server, shared, shown, health, grpc, http })
     }
 
     /// Where gRPC is served; the real port when 0 was asked for.
@@ -131,7 +137,7 @@ impl Daemon {
     /// # Errors
     /// `INTERNAL` when the gRPC server fails as a whole.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { stores, services, server, shared, shown, health, grpc, http } = self;
+        let Self { stores, flows, services, server, shared, shown, health, grpc, http } = self;
         let tasks = Arc::clone(&shared.tasks);
         let (stopping, cut, done) = (shown.stopping.clone(), CancellationToken::new(), CancellationToken::new());
         let deadline = shared.config.shutdown_deadline;
@@ -139,6 +145,7 @@ impl Daemon {
         let ending = async {
             tokio::select! { () = shutdown => tracing::info!("stopping: no new calls"), () = done.cancelled() => {} }
             stopping.cancel();
+            flows.hub.drain();
             if done.run_until_cancelled(tokio::time::sleep(deadline)).await.is_some() {
                 tracing::warn!(?deadline, "calls that were still running are cut off");
                 cut.cancel();
@@ -151,9 +158,39 @@ impl Daemon {
         };
         let (served, (), ()) = tokio::join!(serving, ending, look(http, shown, done.clone()));
         tasks.stop(TASKS_DEADLINE).await;
-        stores.close().await;
+        stores.closing.close().await;
         served
     }
+}
+
+/// What spans the stores.
+struct Flows {
+    sessions: Arc<Sessions>,
+    hub: Arc<Hub>,
+}
+
+impl Flows {
+    fn new(stores: &Stores, config: &Config, tasks: &Arc<Tasks>) -> Self {
+        let most = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
+        let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
+        tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
+        tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
+        Self { sessions, hub }
+    }
+}
+
+/// Every service, each over the flows it needs.
+fn services(stores: &Stores, flows: &Flows, readiness: &Arc<Readiness>, config: &Config) -> Result<Services> {
+    let most = config.limits.message_bytes;
+    let sessions = SessionCalls::new(Arc::clone(&flows.sessions));
+    let invalidation = Invalidation::new(Arc::clone(&stores.metadata));
+    let invalidations = Invalidations::new(Arc::clone(&flows.hub), Arc::clone(&stores.keyring), invalidation, config.watch.bookmark_interval);
+    let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(readiness), &config.limits)?;
+    Ok(Services::new()?
+        .with(SessionServiceServer::new(sessions).max_decoding_message_size(most))
+        .with(InvalidationServiceServer::new(invalidations).max_decoding_message_size(most))
+        .with(AdminServiceServer::new(admin).max_decoding_message_size(most)))
 }
 
 /// Health and metrics can be read until the last call has ended.

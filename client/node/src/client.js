@@ -172,7 +172,13 @@ export class Client {
    */
   async serverInfo(options) {
     const answer = await this.connection.unary('AdminService', 'getServerInfo', {}, options);
-    const store = (/** @type {any} */ { health, ...info }) => ({ ...info, health: short(health, 'STORE_HEALTH_') });
+    const store = (/** @type {any} */ info) => ({
+      engine: '',
+      location: '',
+      warnings: [],
+      ...info,
+      health: short(info?.health ?? 'STORE_HEALTH_UNSPECIFIED', 'STORE_HEALTH_'),
+    });
     return {
       ...answer,
       startTime: date(answer.startTime),

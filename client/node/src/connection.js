@@ -234,20 +234,27 @@ export class Connection {
    * A call with one answer to many requests. The next request is not made before the one before it has found room.
    *
    * @param {string} service
-   * @param {string} method
+   * @param {string} method its name as JavaScript writes it
    * @param {AsyncIterable<Record<string, unknown>>} messages
    * @param {StreamOptions} [options]
-   * @returns {Promise<any>}
+   * @returns {Promise<{ answer: any, messages: number, wireBytes: number }>} the answer, and how much was sent for it
    */
   async upload(service, method, messages, { signal, quietSeconds = () => standstillSeconds } = {}) {
     await this.ready(signal);
     /** @type {any} */
     let call;
     let settled = false;
+    const sent = { messages: 0, wireBytes: 0 };
+    const { path, requestSerialize, responseDeserialize } = api[service].service[method[0].toUpperCase() + method.slice(1)];
+    const serialize = (/** @type {any} */ message) => {
+      const bytes = requestSerialize(message);
+      sent.messages += 1;
+      sent.wireBytes += bytes.length;
+      return bytes;
+    };
     const answer = new Promise((resolve, reject) => {
-      call = this.services[service][method](this.metadata(), (/** @type {any} */ error, /** @type {any} */ value) =>
-        error ? reject(error) : resolve(value),
-      );
+      const settle = (/** @type {any} */ error, /** @type {any} */ value) => (error ? reject(error) : resolve(value));
+      call = this.services[service].makeClientStreamRequest(path, serialize, responseDeserialize, this.metadata(), settle);
     }).finally(() => (settled = true));
     answer.catch(() => {});
     call.on('error', () => {});
@@ -261,7 +268,7 @@ export class Connection {
       }
       call.end();
       guard.moved();
-      return await answer;
+      return { answer: await answer, ...sent };
     } catch (error) {
       throw guard.explain(error);
     } finally {

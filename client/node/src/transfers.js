@@ -35,7 +35,15 @@ import { look, manifestRoot, spanOf } from './tree.js';
  * @property {AbortSignal} [signal]
  */
 /** @typedef {SaveExtras & import('./capture.js').CaptureOptions} SaveOptions */
-/** @typedef {{ snapshot: Snapshot, revision: number, sessionEtag: string }} Saved `sessionEtag` is empty if the answer itself was lost and asked for again */
+/**
+ * @typedef {object} Saved
+ * @property {Snapshot} snapshot the session's new head
+ * @property {number} revision the revision of the change
+ * @property {string} sessionEtag the session's etag after the save; empty if the answer was lost and the save was found committed afterwards
+ * @property {string} uploadId names this save; give it back to repeat it
+ * @property {number} messages how many were sent; 0 if the answer was lost
+ * @property {number} wireBytes their bytes, before gRPC frames them; 0 if the answer was lost
+ */
 
 /**
  * @typedef {object} LoadOptions
@@ -188,8 +196,14 @@ async function send(connection, directory, begin, change, state, root, progress,
   }
   for (let attempt = 1; ; attempt++) {
     try {
-      const answer = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
-      return { snapshot: snapshot(answer.snapshot), revision: Number(answer.revision), sessionEtag: answer.sessionEtag };
+      const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
+      return {
+        snapshot: snapshot(answer.snapshot),
+        revision: Number(answer.revision),
+        sessionEtag: answer.sessionEtag,
+        uploadId: begin.uploadId,
+        ...sent,
+      };
     } catch (error) {
       if (!(error instanceof Unavailable) || attempt === ATTEMPTS) throw error;
       await sleep(backoff(attempt, error.retryDelaySeconds), undefined, { signal });
@@ -198,7 +212,9 @@ async function send(connection, directory, begin, change, state, root, progress,
     const status = await saveStatus(connection, begin.sessionId, begin.uploadId, { signal }).catch((error) => {
       if (!(error instanceof Unavailable)) throw error;
     });
-    if (status?.snapshot) return { snapshot: status.snapshot, revision: status.snapshot.revision, sessionEtag: '' };
+    if (status?.snapshot) {
+      return { snapshot: status.snapshot, revision: status.snapshot.revision, sessionEtag: '', uploadId: begin.uploadId, messages: 0, wireBytes: 0 };
+    }
   }
 }
 

@@ -18,7 +18,7 @@ import { protoDirectory } from '../src/resources.js';
 import { readSidecar, sidecarPath, writeSidecar } from '../src/sidecar.js';
 import { liveBrowser, removeTree, setTime, signatureAt } from '../src/system.js';
 import { LEAF, manifestRoot } from '../src/tree.js';
-import { picture, temporary } from './support/trees.js';
+import { picture, temporary } from '../support/trees.js';
 
 const all = () => true;
 const wire = loadSync('cloakroom/v1/profile.proto', {

@@ -7,9 +7,9 @@ import { test } from 'node:test';
 import { LoadFailed, NotFound, Unavailable } from '../src/index.js';
 import { scan } from '../src/profiles.js';
 import { manifestRoot, toWire } from '../src/tree.js';
-import { failure } from './support/failure.js';
-import { peer, refusal } from './support/peer.js';
-import { picture, temporary } from './support/trees.js';
+import { failure } from '../support/failure.js';
+import { peer, refusal } from '../support/peer.js';
+import { picture, temporary } from '../support/trees.js';
 
 const head = 'ab'.repeat(16);
 const snapshot = (/** @type {Buffer} */ root, id = head) => ({ id, sessionId: 's', manifestRoot: root, revision: 9 });

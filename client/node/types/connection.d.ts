@@ -51,12 +51,16 @@ export class Connection {
      * A call with one answer to many requests. The next request is not made before the one before it has found room.
      *
      * @param {string} service
-     * @param {string} method
+     * @param {string} method its name as JavaScript writes it
      * @param {AsyncIterable<Record<string, unknown>>} messages
      * @param {StreamOptions} [options]
-     * @returns {Promise<any>}
+     * @returns {Promise<{ answer: any, messages: number, wireBytes: number }>} the answer, and how much was sent for it
      */
-    upload(service: string, method: string, messages: AsyncIterable<Record<string, unknown>>, { signal, quietSeconds }?: StreamOptions): Promise<any>;
+    upload(service: string, method: string, messages: AsyncIterable<Record<string, unknown>>, { signal, quietSeconds }?: StreamOptions): Promise<{
+        answer: any;
+        messages: number;
+        wireBytes: number;
+    }>;
     /**
      * A call with many answers to one request.
      *

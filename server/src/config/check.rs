@@ -29,7 +29,15 @@ pub(super) fn check(config: &Config, values: &Values) -> Result<()> {
         return Err(missing(&format!("blobs.{key}"), &format!("blobs.{other} is set"), "the other half of the credentials"));
     }
     let elsewhere = config.metadata.engine == Engine::Redis || config.blobs.backend == Backend::S3;
-    if elsewhere && config.keys.master_key_file.is_none() {
+    if config.keys.master_key_file.is_some() && config.keys.master_key.is_some() {
+        let message = format!(
+            "keys.master_key_file ({}) and keys.master_key ({}) are both set; set one of them",
+            values.source("keys.master_key_file"),
+            values.source("keys.master_key")
+        );
+        return Err(Error::field("keys.master_key", message));
+    }
+    if elsewhere && config.keys.master_key_file.is_none() && config.keys.master_key.is_none() {
         let what = "a file with 64 random hexadecimal digits (`openssl rand -hex 32`) that every daemon on these stores has, and a safe copy of it";
         return Err(missing("keys.master_key_file", "data is kept outside this machine", what));
     }

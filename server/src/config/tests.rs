@@ -114,12 +114,21 @@ fn keys_that_need_each_other_are_asked_for() {
 }
 
 #[test]
+fn there_is_one_master_key() {
+    let hex = "0".repeat(64);
+    let file = "[metadata]\nengine = \"redis\"\nredis_url = \"redis://h\"\n";
+    assert!(load(&[], Some(file), &[("CLOAKROOM_KEYS_MASTER_KEY", &hex)]).is_ok());
+    let message = refused(&[], Some(file), &[("CLOAKROOM_KEYS_MASTER_KEY", &hex), ("CLOAKROOM_KEYS_MASTER_KEY_FILE", "/key")]);
+    assert!(message.contains("are both set") && !message.contains(&hex), "{message}");
+}
+
+#[test]
 fn secrets_come_from_files_and_are_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
     fs::write(&path, "hunter2\n").unwrap();
     let reference = format!("file:{}", path.display());
-    let environment = [("AWS_ACCESS_KEY_ID", "id"), ("CLOAKROOM_BLOBS_SECRET_ACCESS_KEY", reference.as_str())];
+    let environment = [("CLOAKROOM_BLOBS_ACCESS_KEY_ID", "id"), ("CLOAKROOM_BLOBS_SECRET_ACCESS_KEY", reference.as_str())];
     let config = load(&[], None, &environment).unwrap();
     assert_eq!(config.blobs.secret_access_key.as_ref().unwrap().expose(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));

@@ -1,50 +1,152 @@
-//! Opening the stores that the configuration names.
+//! Opening the stores that the configuration names, and the keys to what they hold.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    config::{Config, Engine},
-    model::error::{Error, Result},
+    config::{self, Backend, Config, Engine},
+    flow::keyring::{KeySource, Keyring},
+    model::error::{Error, Reason, Result},
     ops::health::{Store, StoreFacts},
     store::{
+        blobs::{Blobs, BlobsConfig, Place, S3},
         embedded::{self, Embedded},
         metadata::{EngineInfo, Metadata},
+        redis::{RedisConfig, RedisStore},
     },
 };
+
+/// An object that is always there once the keyring was opened; asking for it reaches the store.
+const LANDMARK: &str = "k/_check";
 
 /// The opened stores.
 #[derive(Debug)]
 pub(super) struct Stores {
     /// Sessions, indices and events.
     pub(super) metadata: Arc<dyn Metadata>,
-    /// The embedded engine has files to close.
-    embedded: Option<Arc<Embedded>>,
+    /// Profiles.
+    pub(super) blobs: Arc<Blobs>,
+    /// The keys to both.
+    pub(super) keyring: Arc<Keyring>,
+    /// What has to be closed.
+    pub(super) closing: Closing,
+    backend: &'static str,
+}
+
+/// An engine with files or connections.
+#[derive(Clone, Debug)]
+pub(super) enum Closing {
+    Embedded(Arc<Embedded>),
+    Redis(Arc<RedisStore>),
 }
 
 impl Stores {
     /// Opens them. The first that cannot be opened stands against the start.
-    pub(super) fn open(config: &Config) -> Result<Self> {
-        let limits = embedded::Limits::default();
-        let embedded = match config.metadata.engine {
-            Engine::Embedded => Embedded::open(&config.data_dir, limits)?,
-            Engine::Ephemeral => Embedded::ephemeral(limits)?,
-            Engine::Redis => return Err(Error::field("metadata.engine", "the Redis engine is not part of this build")),
+    pub(super) async fn open(config: &Config) -> Result<Self> {
+        // The engine first: it locks the data directory, which also protects a new key file and the local directory of profiles.
+        let (metadata, closing) = metadata(config).await?;
+        let blobs = Arc::new(Blobs::open(&blobs(config)).map_err(named)?);
+        blobs.probe().await?;
+        let keyring = Keyring::open(&keys(config), Arc::clone(&metadata), Arc::clone(&blobs) as _).await?;
+        let backend = match config.blobs.backend {
+            Backend::Local => "local",
+            Backend::S3 => "s3",
+            Backend::Memory => "memory",
         };
-        let embedded = Arc::new(embedded);
-        Ok(Self { metadata: Arc::clone(&embedded) as _, embedded: Some(embedded) })
+        Ok(Self { metadata, blobs, keyring, closing, backend })
     }
 
     /// What the readiness is made of.
     pub(super) fn probes(&self) -> Vec<Arc<dyn Store>> {
-        vec![Arc::new(MetadataStore(Arc::clone(&self.metadata)))]
+        vec![Arc::new(MetadataStore(Arc::clone(&self.metadata))), Arc::new(BlobStore { blobs: Arc::clone(&self.blobs), backend: self.backend })]
     }
+}
 
-    /// Finishes what was taken on and closes files.
-    pub(super) async fn close(self) {
-        if let Some(embedded) = self.embedded {
-            embedded.close().await;
+impl Closing {
+    /// Finishes what was taken on and closes files and connections.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
         }
     }
+}
+
+async fn metadata(config: &Config) -> Result<(Arc<dyn Metadata>, Closing)> {
+    let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries), ..embedded::Limits::default() };
+    let embedded = match config.metadata.engine {
+        Engine::Embedded => Arc::new(Embedded::open(&config.data_dir, limits)?),
+        Engine::Ephemeral => Arc::new(Embedded::ephemeral(limits)?),
+        Engine::Redis => {
+            let store = Arc::new(RedisStore::connect(redis(&config.metadata)).await.map_err(named)?);
+            return Ok((Arc::clone(&store) as _, Closing::Redis(store)));
+        }
+    };
+    Ok((Arc::clone(&embedded) as _, Closing::Embedded(embedded)))
+}
+
+fn redis(config: &config::Metadata) -> RedisConfig {
+    let urls = config.redis_url.as_ref().map(|urls| urls.expose().split(',').map(|url| url.trim().to_owned()).collect());
+    RedisConfig {
+        urls: urls.unwrap_or_default(),
+        cluster: config.redis_cluster,
+        prefix: config.redis_prefix.clone(),
+        timeout: config.redis_timeout,
+        log_window: config.log_age,
+        log_entries: small(config.log_entries),
+        pool: small(config.redis_pool),
+    }
+}
+
+fn blobs(config: &Config) -> BlobsConfig {
+    let blobs = &config.blobs;
+    match blobs.backend {
+        Backend::Memory => BlobsConfig::memory(),
+        Backend::Local => BlobsConfig::local(blobs.path.clone().unwrap_or_else(|| config.data_dir.join("blobs"))),
+        Backend::S3 => {
+            let keys = blobs.access_key_id.as_ref().zip(blobs.secret_access_key.as_ref());
+            let s3 = S3 {
+                bucket: blobs.bucket.clone(),
+                region: blobs.region.clone(),
+                endpoint: blobs.endpoint.clone(),
+                keys: keys.map(|(id, secret)| (id.expose().to_owned(), secret.expose().to_owned())),
+                // An operator who writes http:// means it; packs are sealed before they leave.
+                allow_http: blobs.endpoint.starts_with("http://"),
+            };
+            BlobsConfig { place: Place::S3(s3), prefix: blobs.prefix.clone() }
+        }
+    }
+}
+
+fn keys(config: &Config) -> KeySource {
+    match (&config.keys.master_key_file, &config.keys.master_key) {
+        (Some(path), _) => KeySource::File(path.clone()),
+        (None, Some(text)) => KeySource::Value { name: "keys.master_key".to_owned(), text: text.expose().to_owned() },
+        (None, None) => KeySource::Default(default_key_file(config)),
+    }
+}
+
+/// Beside the data it opens.
+fn default_key_file(config: &Config) -> PathBuf {
+    config.data_dir.join("master.key")
+}
+
+/// The stores name their own settings; the operator knows them by the names of the configuration.
+fn named(error: Error) -> Error {
+    let key = match error.field_name() {
+        _ if error.reason() != Reason::InvalidField => return error,
+        Some("prefix") if error.message().starts_with("the key prefix") => "metadata.redis_prefix",
+        Some("timeout") => "metadata.redis_timeout",
+        Some("prefix") => "blobs.prefix",
+        Some("bucket") => "blobs.bucket",
+        Some("endpoint" | "s3") => "blobs.endpoint",
+        _ => "metadata.redis_url",
+    };
+    Error::field(key, format!("{key}: {}", error.message())).with_source(error)
+}
+
+/// Bounded by the configuration's table.
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug)]
@@ -59,5 +161,29 @@ impl Store for MetadataStore {
     async fn probe(&self) -> Result<StoreFacts> {
         let EngineInfo { engine, location, exclusive, warnings } = self.0.probe().await?;
         Ok(StoreFacts { engine: engine.to_owned(), location, exclusive, warnings })
+    }
+}
+
+#[derive(Debug)]
+struct BlobStore {
+    blobs: Arc<Blobs>,
+    backend: &'static str,
+}
+
+#[async_trait::async_trait]
+impl Store for BlobStore {
+    fn name(&self) -> &'static str {
+        "blobs"
+    }
+
+    async fn probe(&self) -> Result<StoreFacts> {
+        let mut warnings = Vec::new();
+        if self.blobs.length(LANDMARK).await?.is_none() {
+            warnings.push(format!("The object {LANDMARK} is gone: something else deletes what the daemon keeps here."));
+        }
+        if self.backend == "memory" {
+            warnings.push("All profiles live in memory and end with the daemon.".to_owned());
+        }
+        Ok(StoreFacts { engine: self.backend.to_owned(), location: self.blobs.location().to_owned(), exclusive: true, warnings })
     }
 }

@@ -26,6 +26,7 @@ use crate::{
 
 mod keys;
 mod master;
+mod objects;
 
 pub use keys::{LineageKey, NamespaceKeys};
 pub use master::{KeySource, MasterKeys};

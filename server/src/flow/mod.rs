@@ -1,7 +1,10 @@
 //! What spans stores: sessions, saves, loads, watches, sweeping.
 
+pub mod follow;
 pub mod invalidate;
 pub mod keyring;
+pub mod profiles;
 pub mod sessions;
+pub mod sweep;
 pub mod tasks;
 pub mod watch;

@@ -8,4 +8,5 @@ pub mod invalidations;
 pub mod layers;
 pub mod parse;
 pub mod server;
+pub mod sessions;
 pub mod status;

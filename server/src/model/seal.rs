@@ -83,9 +83,21 @@ impl Secret {
     /// # Errors
     /// `INTERNAL` when the text is longer than GCM allows (64 GiB).
     pub fn seal(&self, nonce: [u8; NONCE], aad: &[u8], text: &mut Vec<u8>) -> Result<()> {
-        self.aead()?
-            .seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(aad), text)
-            .map_err(|_| Error::new(Reason::Internal, "a text is too long to be sealed"))
+        self.seal_tail(nonce, aad, text, 0)
+    }
+
+    /// Seals what stands in `buffer` from `start` on, in place, and appends the tag; what stands before it stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub fn seal_tail(&self, nonce: [u8; NONCE], aad: &[u8], buffer: &mut Vec<u8>, start: usize) -> Result<()> {
+        let text = buffer.get_mut(start..).unwrap_or_default();
+        let tag = self
+            .aead()?
+            .seal_in_place_separate_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(aad), text)
+            .map_err(|_| Error::new(Reason::Internal, "a text is too long to be sealed"))?;
+        buffer.extend_from_slice(tag.as_ref());
+        Ok(())
     }
 
     /// Opens what [`Self::seal`] made, in place; the tag is cut off.

@@ -1,6 +1,9 @@
 //! Where things live: the only layer that names a database or an object store.
 
+pub mod blobs;
 pub mod bounds;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod embedded;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;

@@ -10,7 +10,7 @@
 //! While nobody follows a namespace, nothing of it is kept or served.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -34,6 +34,9 @@ const VERIFIED: Duration = Duration::from_secs(2);
 /// Most copies: about 2 KiB each.
 const ENTRIES: u64 = 20_000;
 
+/// Most namespaces that wait to be followed.
+const WANTED: usize = 1_000;
+
 /// Copies of session records.
 #[derive(Debug)]
 pub struct SessionCache {
@@ -55,6 +58,8 @@ struct Followed {
     namespaces: HashMap<Namespace, Progress>,
     /// The newest epoch given; no number is given twice.
     epoch: u64,
+    /// Namespaces that were asked for and that nobody follows.
+    wanted: HashSet<Namespace>,
 }
 
 /// How far a namespace's log was followed.
@@ -66,6 +71,8 @@ struct Progress {
     verified: (Revision, Instant),
     /// Copies of another epoch are void.
     epoch: u64,
+    /// When a copy was asked for last.
+    asked: Instant,
 }
 
 impl Default for SessionCache {
@@ -100,7 +107,19 @@ impl SessionCache {
         }
         followed.epoch += 1;
         let epoch = followed.epoch;
-        followed.namespaces.insert(namespace.clone(), Progress { floor: revision, verified, epoch });
+        followed.namespaces.insert(namespace.clone(), Progress { floor: revision, verified, epoch, asked: verified.1 });
+    }
+
+    /// Namespaces that were asked for since the last call and that nobody follows.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Namespace> {
+        self.followed().wanted.drain().collect()
+    }
+
+    /// Whether nobody has asked for anything of a followed namespace for so long.
+    #[must_use]
+    pub fn is_idle(&self, namespace: &Namespace, idle: Duration) -> bool {
+        self.followed().namespaces.get(namespace).is_none_or(|progress| progress.asked.elapsed() >= idle)
     }
 
     /// This daemon wrote the session itself, touches included.
@@ -124,8 +143,14 @@ impl SessionCache {
     /// A copy that is as good as a reading at the answered revision, which is at least `min_revision`.
     pub(super) fn get(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
         // The lock is held over the look-up: what is found was not voided by a change within `verified`.
-        let followed = self.followed();
-        let progress = followed.namespaces.get(namespace)?;
+        let mut followed = self.followed();
+        let Some(progress) = followed.namespaces.get_mut(namespace) else {
+            if followed.wanted.len() < WANTED {
+                followed.wanted.insert(namespace.clone());
+            }
+            return None;
+        };
+        progress.asked = clock::monotonic();
         let entry = self.entries.get(&(namespace.clone(), id.to_string()))?;
         let (age, (verified, at)) = (entry.read.elapsed(), progress.verified);
         let reflects = entry.revision.max(verified);

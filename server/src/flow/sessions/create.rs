@@ -1,4 +1,4 @@
-//! CreateSession.
+//! `CreateSession`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -73,15 +73,15 @@ impl Sessions {
             sequence: 0,
             slot_floor: 0,
         };
-        let quota = Add { counter: Key(QUOTA.to_owned()), delta: 1, max: self.max_sessions };
-        let decide = |found: Option<Loaded>| match found {
-            Some(found) => Err(exists(&found)),
-            None => {
-                let mut prepared = create(&id, session.clone())?;
-                prepared.txn.writes.push(key.clone());
-                prepared.txn.adds.push(quota.clone());
-                Ok(Decision::Change(Box::new(prepared)))
+        let count = Add { counter: Key(QUOTA.to_owned()), delta: 1, max: self.quota };
+        let decide = |found: Option<Loaded>| {
+            if let Some(found) = found {
+                return Err(exists(&found));
             }
+            let mut prepared = create(&id, session.clone())?;
+            prepared.txn.writes.push(key.clone());
+            prepared.txn.adds.push(count.clone());
+            Ok(Decision::Change(Box::new(prepared)))
         };
         self.answer(namespace, &id, op.as_ref(), decide).await
     }

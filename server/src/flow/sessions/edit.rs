@@ -167,6 +167,20 @@ pub fn create(id: &SessionId, session: Session) -> Result<Prepared> {
     prepare(key.clone(), vec![Require::Absent(key)], indices, change, Pending { id: id.clone(), session: edit.after, life, marks, before: None })
 }
 
+/// The transaction that removes a hidden session for good, to which the caller adds what else belongs to it.
+pub(super) fn purged(found: &Loaded) -> Txn {
+    let key = record_key(&found.id);
+    let indices = found.session.indices(&found.id).into_iter().map(|entry| IndexChange::Remove(Index(entry.index), entry.member)).collect();
+    let change = change(&found.id, Some(&found.session), &Edit::new(ChangeKind::SessionPurged, found.session.clone()));
+    Txn {
+        requires: vec![Require::Expired(key.clone(), found.revision)],
+        writes: vec![Write::Delete(key)],
+        indices,
+        events: vec![(Scope::Sessions, event::encode(vec![change]).into())],
+        ..Txn::default()
+    }
+}
+
 fn prepare(key: Key, requires: Vec<Require>, indices: Vec<IndexChange>, change: Change, pending: Pending) -> Result<Prepared> {
     let value =
         serde_json::to_vec(&pending.session).map_err(|error| Error::new(Reason::Internal, "a session's record cannot be written").with_source(error))?;

@@ -1,4 +1,4 @@
-//! DeleteSession and UndeleteSession.
+//! `DeleteSession` and `UndeleteSession`.
 
 use super::{Answer, Conditions, Decision, Edit, Fingerprint, Loaded, Sessions, load::not_found};
 use crate::model::{

@@ -1,4 +1,4 @@
-//! ListSessions: one index is walked, the other filters are tested on the records.
+//! `ListSessions`: one index is walked, the other filters are tested on the records.
 
 use std::collections::{BTreeMap, BTreeSet};
 

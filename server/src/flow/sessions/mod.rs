@@ -27,8 +27,16 @@ mod floor;
 mod hide;
 mod list;
 mod load;
+mod profile;
+mod purge;
 mod read;
+#[cfg(any(test, feature = "conformance"))]
+pub mod soak;
 mod state;
+#[cfg(any(test, feature = "conformance"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod touch;
 mod update;
 
@@ -37,7 +45,9 @@ pub use commit::{Decision, Done, Fingerprint, Op, change};
 pub use create::NewSession;
 pub use edit::{Edit, Pending, Prepared, create};
 pub use list::{Filter, Page};
+pub(crate) use load::not_found;
 pub use load::{Loaded, load, record_key, state_key};
+pub(crate) use profile::live;
 pub use read::{Batch, Owner};
 pub use state::{PutState, StoredState, inline_state, referenced_state};
 pub use touch::Touched;
@@ -51,11 +61,11 @@ pub const DEFAULT_MAX_SESSIONS: i64 = 1_000_000;
 /// The operations on sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    metadata: Arc<dyn Metadata>,
+    pub(super) metadata: Arc<dyn Metadata>,
     keyring: Arc<Keyring>,
     cache: Arc<SessionCache>,
     floor: Floor,
-    max_sessions: i64,
+    quota: i64,
 }
 
 /// The conditions of a write, each checked only when given.
@@ -96,10 +106,10 @@ pub struct Answer {
 }
 
 impl Sessions {
-    /// The operations on the sessions of a store. A namespace gets at most `max_sessions`.
+    /// The operations on the sessions of a store. A namespace gets at most `quota` of them, hidden ones included.
     #[must_use]
-    pub fn new(metadata: Arc<dyn Metadata>, keyring: Arc<Keyring>, max_sessions: i64) -> Self {
-        Self { metadata, keyring, cache: Arc::new(SessionCache::default()), floor: Floor::default(), max_sessions }
+    pub fn new(metadata: Arc<dyn Metadata>, keyring: Arc<Keyring>, quota: i64) -> Self {
+        Self { metadata, keyring, cache: Arc::new(SessionCache::default()), floor: Floor::default(), quota }
     }
 
     /// The cache of sessions, for the watch hub that keeps it right.

@@ -1,4 +1,4 @@
-//! GetSession, BatchGetSessions, ResolveSession, GetActiveSession: readings, which are no use.
+//! `GetSession`, `BatchGetSessions`, `ResolveSession`, `GetActiveSession`: readings, which are no use.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl Sessions {
 
     /// Reads records when the namespace stands at `min_revision` or later; waits a little for that.
     pub(super) async fn read(&self, namespace: &Namespace, keys: &[Key], min_revision: Revision) -> Result<Reading> {
-        let (tries, pause) = PATIENCE;
+        let (patience, pause) = PATIENCE;
         let mut tried = 0;
         loop {
             let reading = self.metadata.get(namespace, keys).await?;
@@ -153,7 +153,7 @@ impl Sessions {
                 self.floor.saw(namespace, stands);
                 return Ok(reading);
             }
-            if tried == tries {
+            if tried == patience {
                 let message = format!(
                     "min_revision is {min_revision}, but namespace {namespace} stands at {stands}: was that revision made there, and in this deployment?"
                 );

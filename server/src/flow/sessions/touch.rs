@@ -1,4 +1,4 @@
-//! TouchSession: a use and nothing else. No event, no new etag.
+//! `TouchSession`: a use and nothing else. No event, no new etag.
 
 use std::time::Duration;
 

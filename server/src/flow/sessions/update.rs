@@ -1,4 +1,4 @@
-//! UpdateSession and TransitionSession.
+//! `UpdateSession` and `TransitionSession`.
 
 use std::{collections::BTreeMap, time::Duration};
 

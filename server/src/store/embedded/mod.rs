@@ -14,6 +14,8 @@ mod read;
 mod schema;
 mod sql;
 mod start;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod write;
 mod writer;
@@ -82,6 +84,24 @@ impl Embedded {
         }
     }
 
+    /// The plan that commits ask after every write step.
+    #[cfg(any(test, feature = "conformance"))]
+    #[must_use]
+    pub fn faults(&self) -> super::faults::FaultPlan {
+        self.rules.faults.clone()
+    }
+
+    /// Trims a log down to its newest `keep` entries now, as its age and number would in time.
+    ///
+    /// # Errors
+    /// As for every write.
+    #[cfg(any(test, feature = "conformance"))]
+    pub async fn trim(&self, ns: &Namespace, scope: Scope, keep: u32) -> Result<()> {
+        let ns = ns.clone();
+        let trim = move |sql: &mut Sql<'_>| trim::down_to(sql, &ns, scope, keep);
+        self.commits.run(trim).await?.map_err(|failure| failure.into_error(&self.location))
+    }
+
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&mut Sql<'_>) -> Result<T, Failure> + Send + 'static) -> Result<T> {
         let queue = self.reads.as_ref().unwrap_or(&self.commits);
         queue.run(|sql| sql.snapshot(work)).await?.map_err(|failure| failure.into_error(&self.location))
@@ -148,6 +168,3 @@ impl Metadata for Embedded {
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

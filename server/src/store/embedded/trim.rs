@@ -6,23 +6,30 @@ use rusqlite::params;
 
 use super::sql::{Failure, Sql};
 use crate::model::time::{Micros, micros};
+#[cfg(any(test, feature = "conformance"))]
+use {
+    super::read,
+    crate::{model::id::Namespace, store::metadata::Scope},
+};
 
 /// Most rows of one kind that one pass removes, so that commits never wait long for it.
 const PASS: i64 = 500;
 
-/// How much of a log is kept.
+/// How much of a log is kept, and how often that is seen to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Entries younger than this are kept …
     pub log_age: Duration,
     /// … as long as there are not more than this many in a scope.
     pub log_entries: u32,
+    /// How often what is outdated is looked for.
+    pub every: Duration,
 }
 
 impl Default for Limits {
-    /// 15 minutes, 200,000 entries.
+    /// 15 minutes, 200,000 entries, every 5 s.
     fn default() -> Self {
-        Self { log_age: Duration::from_mins(15), log_entries: 200_000 }
+        Self { log_age: Duration::from_mins(15), log_entries: 200_000, every: Duration::from_secs(5) }
     }
 }
 
@@ -76,4 +83,18 @@ fn log(sql: &mut Sql<'_>, space: i64, scope: &str, entries: i64, limits: &Limits
         sql.run(COUNT, params![space, scope, i64::try_from(removed).unwrap_or(i64::MAX)])?;
     }
     Ok(removed)
+}
+
+/// Removes a log's entries down to its newest `keep`.
+#[cfg(any(test, feature = "conformance"))]
+pub(super) fn down_to(sql: &mut Sql<'_>, ns: &Namespace, scope: Scope, keep: u32) -> Result<(), Failure> {
+    const ENTRIES: &str = "SELECT entries FROM log_head WHERE namespace = ?1 AND scope = ?2";
+    let Some(space) = read::space(sql, ns)? else { return Ok(()) };
+    let limits = Limits { log_entries: keep, ..Limits::default() };
+    loop {
+        let entries = sql.one(ENTRIES, params![space.id, scope.name()], |row| row.get(0))?.unwrap_or(0);
+        if log(sql, space.id, scope.name(), entries, &limits, Micros(0))? == 0 {
+            return Ok(());
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rusqlite::{Connection, params};
@@ -31,8 +31,6 @@ use crate::{
 
 /// Most commits of one batch.
 const BATCH: usize = 256;
-/// How often what is outdated is removed.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// What holds for every commit while the store is open.
 #[derive(Debug)]
@@ -115,7 +113,7 @@ impl Writer {
         let mut sql = Sql::new(&connection);
         let mut cleaned = clock::monotonic();
         loop {
-            match queue.recv_timeout(HOUSEKEEPING) {
+            match queue.recv_timeout(self.limits.every) {
                 Ok(job) => {
                     if !self.serve(&mut sql, job, queue) {
                         break;
@@ -153,15 +151,18 @@ impl Writer {
         true
     }
 
-    /// Commits together. When the batch as a whole fails, each is tried alone, so that one too large for the disk does not fail the others.
+    /// Commits together. When there is no room for all, each is tried alone, so that one that is too large does not fail the others.
     fn batch(&mut self, sql: &mut Sql<'_>, commits: Vec<Writing>) {
         match self.together(sql, &commits) {
             Ok(results) => self.answer(commits, results),
-            Err(failure) if commits.len() == 1 => self.answer(commits, vec![Err(failure)]),
-            Err(_) => {
+            Err(failure) if failure.is_full() && commits.len() > 1 => {
                 for commit in commits {
                     self.batch(sql, vec![commit]);
                 }
+            }
+            Err(failure) => {
+                let results = commits.iter().map(|_| Err(failure.again())).collect();
+                self.answer(commits, results);
             }
         }
     }
@@ -235,7 +236,7 @@ impl Writer {
 
     /// Removes what is outdated, a bounded piece at a time.
     fn keep_house(&self, sql: &mut Sql<'_>, cleaned: &mut Instant) {
-        if clock::monotonic().duration_since(*cleaned) < HOUSEKEEPING {
+        if clock::monotonic().duration_since(*cleaned) < self.limits.every {
             return;
         }
         match trim::trim(sql, &self.limits, clock::wall()) {
@@ -243,7 +244,7 @@ impl Writer {
             Ok(Left::Nothing) => *cleaned = clock::monotonic(),
             Err(failure) => {
                 *cleaned = clock::monotonic();
-                tracing::warn!(?failure, "outdated metadata cannot be removed now; the next attempt is in {HOUSEKEEPING:?}");
+                tracing::warn!(?failure, "outdated metadata cannot be removed now; the next attempt comes soon");
             }
         }
     }

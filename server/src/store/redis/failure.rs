@@ -40,7 +40,7 @@ const SAID: [(&str, Reason, &str); 13] = [
     ("WRONGPASS", Reason::MetadataUnavailable, "does not accept the credentials; check user and password in its URL"),
     ("NOAUTH", Reason::MetadataUnavailable, "asks for credentials; give user and password in its URL"),
     ("NOPERM", Reason::MetadataUnavailable, "does not permit the user a command or key it needs; the documentation lists the ACL rules"),
-    ("WRONGTYPE", Reason::DataCorrupt, "holds a key of another type than Cloakroom's where one of Cloakroom's should be; do not share the key prefix"),
+    ("WRONGTYPE", Reason::DataCorrupt, "holds something else where a key of Cloakroom's should be; do not share the key prefix"),
 ];
 
 impl Failure {
@@ -76,6 +76,9 @@ fn describe(error: &RedisError) -> (Reason, String) {
     if let Some(&(_, reason, message)) = SAID.iter().find(|(code, ..)| said(error, code)) {
         return (reason, message.to_owned());
     }
+    if error.is_cluster_error() {
+        return (Reason::MetadataUnavailable, "is a Cluster whose nodes are changing".to_owned());
+    }
     match error.kind() {
         ErrorKind::AuthenticationFailed => (Reason::MetadataUnavailable, "does not accept the credentials; check user and password in its URL".to_owned()),
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => (Reason::MetadataUnavailable, "cannot be reached".to_owned()),
@@ -90,9 +93,15 @@ fn said(error: &RedisError, code: &str) -> bool {
     if error.code() == Some(code) {
         return true;
     }
-    let words = error.detail().unwrap_or_default().split(|c: char| !c.is_ascii_alphanumeric());
-    let from_script = error.code() == Some("ERR") && error.detail().is_some_and(|detail| detail.contains("user_script"));
-    from_script && words.into_iter().any(|word| word == code)
+    // What scripts meet has no code of its own.
+    let detail = error.detail().unwrap_or_default();
+    match code {
+        "NOPERM" if detail.contains("user executing the script can't") || detail.contains("ACL failure in script") => return true,
+        "WRONGTYPE" if detail.contains("ID specified in XADD") => return true,
+        _ => {}
+    }
+    let from_script = error.code() == Some("ERR") && detail.contains("user_script");
+    from_script && detail.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == code)
 }
 
 /// Stored bytes that are not what the engine writes.

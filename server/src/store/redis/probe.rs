@@ -121,7 +121,7 @@ fn warnings_of(server: &Facts) -> Vec<String> {
     }
     match (server.get("aof_enabled"), server.get("appendfsync")) {
         ("1", "everysec") => {
-            warnings.push("A crash of the machine loses up to a second of acknowledged changes: set appendfsync always to lose none.".to_owned())
+            warnings.push("A crash of the machine loses up to a second of acknowledged changes: set appendfsync always to lose none.".to_owned());
         }
         ("1", "no") => warnings.push("A crash of the machine loses acknowledged changes: set appendfsync everysec or always.".to_owned()),
         ("1", _) => {}

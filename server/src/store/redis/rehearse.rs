@@ -8,12 +8,14 @@ use redis::{Cmd, cmd};
 use super::{
     super::metadata::{Add, Commit, Direction, Index, IndexChange, Key, Life, Meter, Number, Range, Scope, Txn, When, Write},
     RedisStore,
-    failure::Failure,
     keys::{REHEARSAL, Space},
     nonce,
     script::COMMIT,
 };
 use crate::model::error::{Reason, Result};
+
+/// Stands for the set of namespaces.
+const ENTERED: &str = "namespaces";
 
 impl RedisStore {
     /// Tries everything out in a namespace that nobody can have, and clears it away.
@@ -23,15 +25,23 @@ impl RedisStore {
     pub(super) async fn rehearse(&self) -> Result<()> {
         let space = self.keys.named(REHEARSAL);
         let nonces = acts().iter().map(|_| nonce()).collect::<Result<Vec<_>>>()?;
-        let mut commands: Vec<Cmd> = acts().into_iter().zip(&nonces).map(|(txn, nonce)| self.encode(&space, &Commit::from(txn), 0, Some(nonce))).collect();
+        // An earlier rehearsal may have been cut off.
+        let mut commands = vec![clear(&space, &nonces)];
+        commands.extend(acts().into_iter().zip(&nonces).map(|(txn, nonce)| self.encode(&space, &Commit::from(txn), 0, Some(nonce))));
         let mut wake = cmd(self.publish());
         wake.arg(space.wake()).arg("0");
-        let mut entered = cmd("SMEMBERS");
-        entered.arg(self.keys.namespaces());
-        commands.extend([wake, entered, clear(&space, &nonces)]);
+        let mut list = cmd("SMEMBERS");
+        list.arg(self.keys.namespaces());
+        let mut enter = cmd("SADD");
+        enter.arg(space.call(ENTERED)).arg("0");
+        commands.extend([wake, list, enter, clear(&space, &nonces)]);
+        let mut missing = None;
         for command in &commands {
-            // COMMIT's source is only ever sent with the commands that name its hash.
-            permitted(self.link.call(&COMMIT, command).await).map_err(|failure| self.link.error(failure))?;
+            // The script's source is only ever sent with a command that names its hash.
+            missing = missing.or(self.link.call(&COMMIT, command).await.err().filter(|failure| failure.is_code("NOPERM")));
+        }
+        if let Some(failure) = missing {
+            return Err(self.link.error(failure));
         }
         self.rehearse_reads(&space).await
     }
@@ -45,13 +55,6 @@ impl RedisStore {
             self.log_page(space, Scope::Cache, crate::model::time::Revision::ZERO, 1).await.map(drop),
         ];
         reads.into_iter().find(|read| matches!(read, Err(error) if error.reason() == Reason::MetadataUnavailable)).unwrap_or(Ok(()))
-    }
-}
-
-fn permitted<T>(answer: Result<T, Failure>) -> Result<(), Failure> {
-    match answer {
-        Err(failure) if failure.is_code("NOPERM") => Err(failure),
-        _ => Ok(()),
     }
 }
 
@@ -95,6 +98,7 @@ fn clear(space: &Space, nonces: &[String]) -> Cmd {
     for nonce in nonces {
         clear.arg(space.call(nonce));
     }
+    clear.arg(space.call(ENTERED));
     clear.arg(Scope::ALL.map(|scope| space.log(scope)).as_slice());
     clear
 }

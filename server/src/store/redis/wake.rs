@@ -239,14 +239,18 @@ async fn single_session(client: &redis::Client, limit: Duration, listener: &mut 
     if !channels.is_empty() {
         within(limit, sink.subscribe(&channels)).await?;
     }
-    channels.iter().for_each(|channel| listener.subscribed(channel));
+    for channel in &channels {
+        listener.subscribed(channel);
+    }
     *pauses = Pauses::new();
     let mut ticks = care();
     loop {
         let next = tokio::select! {
             message = messages.next() => match message {
                 Some(message) => {
-                    parse(message.get_payload_bytes()).into_iter().for_each(|revision| advance(&listener.watched, message.get_channel_name(), revision));
+                    if let Some(revision) = parse(message.get_payload_bytes()) {
+                        advance(&listener.watched, message.get_channel_name(), revision);
+                    }
                     continue;
                 }
                 None => return Ok(()),
