@@ -109,7 +109,8 @@ class Watch:
                 )
                 async with aclosing(stream) as messages:
                     async for message in messages:
-                        attempt = 0
+                        if message.WhichOneof("event") != "opened":
+                            attempt = 0  # not for a daemon that opens watches only to drop them
                         if message.WhichOneof("event") == "draining":
                             wait = message.draining.retry_after.ToTimedelta().total_seconds()
                         else:
