@@ -15,7 +15,6 @@ use std::{
     future::{Future, IntoFuture as _},
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -119,12 +118,17 @@ impl Daemon {
         self.http.local_addr().map_err(no_address)
     }
 
-    /// Where data is kept on this machine; `None` when nothing is.
+    /// Where data is kept: the directory on this machine, or `memory`, or `remote`.
     #[must_use]
-    pub fn data_dir(&self) -> Option<PathBuf> {
+    pub fn data(&self) -> String {
         let config = &self.shared.config;
-        let on_disk = config.metadata.engine == Engine::Embedded || config.blobs.backend == Backend::Local;
-        on_disk.then(|| std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()))
+        match (config.metadata.engine, config.blobs.backend) {
+            (Engine::Embedded, _) | (_, Backend::Local) => {
+                std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()).display().to_string()
+            }
+            (Engine::Ephemeral, Backend::Memory) => "memory".to_owned(),
+            _ => "remote".to_owned(),
+        }
     }
 
     /// How the stores are.

@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use super::{
-    keyring::{KeyObjects, Keyring, LineageKey},
+    keyring::{Keyring, LineageKey},
     sessions::{Loaded, Sessions},
     tasks::Tasks,
 };
@@ -23,7 +23,7 @@ use crate::{
         time::{Micros, Revision},
     },
     store::{
-        blobs::{Blobs, Put},
+        blobs::Blobs,
         metadata::{Metadata, Record},
     },
 };
@@ -176,17 +176,5 @@ impl Profiles {
     }
 }
 
-#[async_trait::async_trait]
-impl KeyObjects for Blobs {
-    async fn put_new(&self, name: &str, bytes: bytes::Bytes) -> Result<bool> {
-        Ok(Self::put_new(self, name, bytes).await? == Put::Created)
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<bytes::Bytes>> {
-        Self::get(self, name).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        Self::delete(self, name).await
-    }
-}
+#[cfg(test)]
+mod tests;
