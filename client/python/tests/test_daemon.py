@@ -28,9 +28,10 @@ from cloakroom.v1 import admin_pb2, invalidation_pb2, profile_pb2, profile_pb2_g
 
 LEAF = 4096
 SIZES = [0, 1, 4095, 4096, 4097, (1 << 20) + 1]
-STATE = (
-    b'{"cookies":[{"name":"sid","value":"1","domain":"a.test","path":"/","expires":-1}],"origins":[],"x-own":{"a":[1]}}'
+COOKIE = (
+    '"name":"sid","value":"1","domain":"a.test","path":"/","expires":-1,"httpOnly":true,"secure":true,"sameSite":"Lax"'
 )
+STATE = ('{"cookies":[{' + COOKIE + '}],"origins":[],"x-own":{"a":[1]}}').encode()
 
 
 @pytest.fixture(scope="session")
@@ -831,16 +832,21 @@ async def zip_async(watch: Watch, count: int) -> AsyncIterator[tuple[Any, int]]:
         yield await anext(watch), number
 
 
-async def test_watch_reset(client: Client, tmp_path: Path) -> None:
-    other = Daemon(tmp_path / "data")
+async def test_watch_reset(tmp_path: Path) -> None:
+    first = Daemon(tmp_path / "data")
     try:
-        async with Client(other.target) as stranger, stranger.watch() as watch:
+        async with Client(first.target) as client, client.watch() as watch:
             token = (await anext(watch)).resume_token
     finally:
-        other.stop()
-    async with client.watch(resume_token=token) as watch, asyncio.timeout(20):
-        assert (await anext(watch)).kind == "opened"
-        event = await anext(watch)
+        first.stop()
+    shutil.copytree(tmp_path / "data", tmp_path / "restored")
+    second = Daemon(tmp_path / "restored")
+    try:
+        async with Client(second.target) as client, client.watch(resume_token=token) as watch, asyncio.timeout(20):
+            assert (await anext(watch)).kind == "opened"
+            event = await anext(watch)
+    finally:
+        second.stop()
     assert (event.kind, event.reset_reason) == ("reset", "HISTORY_CHANGED")
     assert 0 <= event.smear() <= event.spread
 
