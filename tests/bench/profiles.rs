@@ -12,10 +12,7 @@ use std::{
     time::Instant,
 };
 
-use cloakroom_client::{
-    Client, Options, SaveOptions,
-    capture::{Capture, Policy},
-};
+use cloakroom_client::{Capture, Client, Options, Policy, SaveOptions};
 use cloakroom_tests::{
     daemon::{self, Daemon},
     process::program,
