@@ -571,7 +571,7 @@ scenario('big-file', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
   const [random, zeros] = [randomBytes(40 * 1024 * 1024), Buffer.alloc(40 * 1024 * 1024)];
-  const { wireBytes } = await client.save(id, write(`${directory}/p`, { random, zeros }));
+  const { wireBytes } = await client.save(id, write(`${directory}/p`, { random, zeros }), { compress: true });
   assert.ok(wireBytes < 42 * 1024 * 1024, 'zeros are packed');
   await client.load(id, `${directory}/q`);
   assert.ok(fs.readFileSync(`${directory}/q/random`).equals(random));
