@@ -5,12 +5,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import zlib from 'node:zlib';
 
 import { LoadFailed, LocalError } from './errors.js';
 import { faultInName } from './paths.js';
-import { inflate, readAt, setAttributes, signatureAt, writeAt } from './system.js';
+import { inflate, readAt, setAttributes, signatureAt, squeeze, writeAt } from './system.js';
 import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, manifestRoot, spanOf, toWire } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -20,9 +18,6 @@ import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, man
 
 /** About how many bytes a message is given: more brings nothing, and the contract allows four times as many. */
 const MESSAGE = 64 * LEAF;
-/** What packing must gain at least to be worth the unpacking. */
-const GAIN = 0.95;
-const deflate = promisify(zlib.deflate);
 
 /**
  * @param {string} directory
@@ -147,9 +142,7 @@ export async function pack(directory, all, { entries, removed, runs }, level = 6
         return bytes;
       }),
   );
-  const small = level > 0 ? await deflate(raw, { level }) : raw;
-  const packed = small.length < raw.length * GAIN ? { codec: 'CODEC_DEFLATE', data: small } : { codec: 'CODEC_RAW', data: raw };
-  return { entries: entries.map(toWire), removed, runs, ...packed, dataSize: raw.length };
+  return { entries: entries.map(toWire), removed, runs, ...(await squeeze(raw, level)), dataSize: raw.length };
 }
 
 /** Takes a load's messages and makes a directory of them, in a workspace beside the place where it will stand. Nothing gets a name from the wire before all is verified. */

@@ -194,6 +194,8 @@ async function send(connection, directory, begin, change, state, root, { compres
     yield { end: { manifestRoot: root } };
     tell(done, total);
   }
+  // A daemon that is not there at all is not waited for five times.
+  await connection.ready(signal);
   for (let attempt = 1; ; attempt++) {
     try {
       const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
@@ -333,6 +335,7 @@ export async function load(connection, sessionId, directory, options = {}) {
  */
 async function receive(connection, request, workspace, base, progress, signal) {
   const tell = teller(progress);
+  await connection.ready(signal);
   for (let attempt = 1; ; attempt++) {
     const shelf = fs.mkdtempSync(`${workspace}/shelf-`);
     const assembly = new Assembly(shelf, base);
