@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import scan, stream, transfer
 
-from cloakroom import disk, tree
+from cloakroom import install, tree
 from cloakroom.capture import Capture, describe, obstacles, running_browser
-from cloakroom.disk import Workshop
 from cloakroom.errors import LoadFailed, LocalError
+from cloakroom.install import Workshop
 from cloakroom.profiles import Loader, diff
 from cloakroom.sidecar import Sidecar
 from cloakroom.tree import FILE, LEAF
@@ -91,7 +91,7 @@ async def test_a_difference_applied_to_its_base_gives_the_new_tree(seed: int, tm
     held = tmp_path / "held"
     async with Workshop(held, replace=False) as shop:
         shop.work = tmp_path / "work"
-        await shop.run(shop.install, loader.finish, None, Sidecar("", "s", "one"))
+        await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
     assert scan(held) == scan(wild.top)
 
     known, second = first, first
@@ -108,7 +108,7 @@ async def test_a_difference_applied_to_its_base_gives_the_new_tree(seed: int, tm
         assert have is not None
         async with Workshop(target, replace=in_place) as shop:
             loader = transfer(wild.top, second, shop.work, have, held)
-            await shop.run(shop.install, loader.finish, held, Sidecar("", "s", f"r{round_}"))
+            await shop.run(shop.install, loader.loaded(), held, Sidecar("", "s", f"r{round_}"))
         assert scan(target) == scan(wild.top)
         known, held = second, target
     assert tree.manifest_root(second.values()) == tree.manifest_root(scan(held).values())
@@ -307,47 +307,58 @@ async def test_replacing_without_a_base(swap: bool, tmp_path: Path, monkeypatch:
     (target / "locked" / "old").write_bytes(b"old")
     (target / "locked").chmod(0o500)
     if not swap:
-        monkeypatch.setattr(disk, "exchange", lambda one, other: False)
+        monkeypatch.setattr(install, "exchange", lambda one, other: False)
     async with Workshop(target, replace=True) as shop:
         loader = transfer(source, tree.walk(source, FULL, {}), shop.work)
-        await shop.run(shop.install, loader.finish, None, Sidecar("", "s", "one"))
+        await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
     assert [path.name for path in target.iterdir()] == ["new"]
     assert {path.name for path in tmp_path.iterdir()} == {"source", "p", "p.cloakroom.json"}
 
 
+@pytest.mark.parametrize("error", [LoadFailed("it broke"), OSError(28, "No space left on device", "somewhere")])
 async def test_a_load_that_fails_at_the_last_step_gives_everything_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "p"
-    target.mkdir()
-    for name in ("a", "b", "c"):
-        (target / name).write_bytes(name.encode())
-    await asyncio.sleep(0.05)
+    source, target = tmp_path / "source", tmp_path / "p"
+    for top in (source, target):
+        (top / "d" / "gone").mkdir(parents=True)
+        for name in ("a", "b", "d/c", "d/gone/x"):
+            (top / name).write_bytes(name.encode())
+            os.utime(top / name, ns=(0, 1))
+        for name in ("d/gone", "d"):
+            os.utime(top / name, ns=(0, 1))
     old = tree.walk(target, FULL, {})
+    (target / "not of the profile").write_bytes(b"")
     Sidecar("", "s", "one", old).write(target)
     before = scan(target)
-    new = {path: entry for path, entry in old.items() if path != "c"}
-    real, calls = disk.take, [0]
+    shutil.rmtree(source / "d" / "gone")
+    (source / "b").write_bytes(b"changed")
+    (source / "new").mkdir()
+    (source / "new" / "l").symlink_to("..")
+    new, reached = tree.walk(source, FULL, {}), list[str]()
 
-    def take(*args: object, **kwargs: object) -> None:
-        calls[0] += 1
-        if calls[0] == 2:
-            raise LoadFailed("the disk is full")
-        real(*args, **kwargs)  # type: ignore[arg-type]
+    def dress(top: Path, entries: list[tree.Entry]) -> None:
+        reached.extend(str(path.relative_to(top)) for path in top.rglob("*"))
+        raise error
 
-    monkeypatch.setattr(disk, "take", take)
-    with pytest.raises(LoadFailed, match="the disk is full"):
+    monkeypatch.setattr(install, "_dress", dress)
+    with pytest.raises(LocalError) as caught:
         async with Workshop(target, replace=True) as shop:
-            loader = transfer(target, new, shop.work, Sidecar.clean(target, "", "s"), target)
-            await shop.run(shop.install, loader.finish, target, Sidecar("", "s", "two"))
-    assert calls[0] == 2
-    assert scan(target) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json"}
+            loader = transfer(source, new, shop.work, Sidecar.clean(target, "", "s"), target)
+            await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "two"))
+    assert caught.value.reason == ("" if isinstance(error, LoadFailed) else "PROFILE_CHANGING")
+    assert sorted(reached) == ["a", "b", "d", "d/c", "new", "new/l"], "all of it was done already"
+    now = scan(target)
+    assert {path: entry._replace(mtime_ns=0) for path, entry in now.items()} == {
+        path: entry._replace(mtime_ns=0) for path, entry in before.items()
+    }
+    assert [path for path, entry in now.items() if entry.kind == FILE and entry != before[path]] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "p", "p.cloakroom.json"}
     sidecar = Sidecar.read(target, "", "s")
     assert sidecar is not None and sidecar.snapshot_id == "one"
 
 
-async def test_files_that_changed_since_they_were_found_clean_are_not_taken_over(tmp_path: Path) -> None:
+async def test_a_file_that_changes_after_it_was_found_clean(tmp_path: Path) -> None:
     target = tmp_path / "p"
     target.mkdir()
     (target / "a").write_bytes(b"a")
@@ -355,13 +366,36 @@ async def test_files_that_changed_since_they_were_found_clean_are_not_taken_over
     Sidecar("", "s", "one", tree.walk(target, FULL, {})).write(target)
     have = Sidecar.clean(target, "", "s")
     assert have is not None
+    (target / "a").write_bytes(b"b")
     with pytest.raises(LocalError) as caught:
-        async with Workshop(target, replace=True) as shop:
+        async with Workshop(tmp_path / "copy", replace=True) as shop:
             loader = transfer(target, have.entries, shop.work, have, target)
-            (target / "a").write_bytes(b"b")
-            await shop.run(shop.install, loader.finish, target, Sidecar("", "s", "two"))
+            await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "two"))
     assert caught.value.reason == "PROFILE_CHANGING"
-    assert (target / "a").read_bytes() == b"b"
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json"}
+
+    async with Workshop(target, replace=True) as shop:
+        loader = transfer(target, have.entries, shop.work, have, target)
+        await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "two"))
+    assert Sidecar.clean(target, "", "s") is None, "as if it had changed after the load"
+    assert tree.walk(target, FULL, have.entries)["a"] != have.entries["a"]
+
+
+async def test_what_is_not_of_the_profile_goes_with_a_load(tmp_path: Path) -> None:
+    target = tmp_path / "p"
+    (target / "Default" / "Cache" / "deep").mkdir(parents=True)
+    (target / "Default" / "Cookies").write_bytes(b"c")
+    (target / "Default" / "Cache" / "deep" / "x").write_bytes(b"x")
+    (target / "SingletonLock").symlink_to("elsewhere-1")
+    await asyncio.sleep(0.05)
+    Sidecar("", "s", "one", tree.walk(target, Capture(), {})).write(target)
+    have = Sidecar.clean(target, "", "s")
+    assert have is not None and list(have.entries) == ["Default", "Default/Cookies"]
+    async with Workshop(target, replace=True) as shop:
+        loader = transfer(target, have.entries, shop.work, have, target)
+        await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "one"))
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["Default", "Default/Cookies"]
+    assert Sidecar.clean(target, "", "s") is not None
 
 
 def test_a_base_that_is_not_here_is_refused(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from conftest import CLIENT, content, entries_of, make, scan, vectors
 
 from cloakroom import tree, wire
 from cloakroom.capture import Capture, compile_glob
-from cloakroom.disk import Workshop
 from cloakroom.errors import LocalError
+from cloakroom.install import Workshop
 from cloakroom.profiles import Loader, diff
 from cloakroom.sidecar import Sidecar
 from cloakroom.tree import Run
@@ -122,7 +122,7 @@ async def load(case: dict[str, Any], directory: Path, have: Path) -> None:
         for message in messages_of(case):
             loader.feed(message)
         await shop.run(
-            shop.install, loader.finish, have if loader.begin.base_snapshot_id else None, Sidecar("", "s", "new")
+            shop.install, loader.loaded(), have if loader.begin.base_snapshot_id else None, Sidecar("", "s", "new")
         )
 
 

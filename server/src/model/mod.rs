@@ -19,6 +19,7 @@ pub mod resume;
 pub mod seal;
 pub mod selector;
 pub mod session;
+pub mod snapshot;
 pub mod storage_state;
 pub mod time;
 pub mod tree;

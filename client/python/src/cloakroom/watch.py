@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from .connection import Connection, pause
 from .errors import Exhausted, Unavailable
-from .sessions import duration
+from .sessions import duration, enum_of
 from .v1 import invalidation_pb2 as pb
 
 _PATIENCE = 3  # bookmark intervals
@@ -45,16 +45,8 @@ def selector(
     *, session_id: str = "", business_id: str = "", email: str = "", kinds: Iterable[str | int] = ()
 ) -> pb.Selector:
     """Which changes to hear of: all that is given must match. Kinds are numbers, or names such as `"PROFILE_SAVED"`."""
-    numbers = [
-        kind if isinstance(kind, int) else pb.ChangeKind.Value("CHANGE_KIND_" + kind.removeprefix("CHANGE_KIND_"))
-        for kind in kinds
-    ]
-    return pb.Selector(
-        session_id=session_id,
-        business_id=business_id,
-        email=email,
-        kinds=[pb.ChangeKind.Name(number) for number in numbers],
-    )
+    numbers = [enum_of(pb.ChangeKind, "CHANGE_KIND_", kind) for kind in kinds]
+    return pb.Selector(session_id=session_id, business_id=business_id, email=email, kinds=numbers)
 
 
 class Watch:

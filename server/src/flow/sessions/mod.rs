@@ -27,8 +27,11 @@ mod floor;
 mod hide;
 mod list;
 mod load;
+mod profile;
 mod purge;
 mod read;
+#[cfg(any(test, feature = "conformance"))]
+pub mod soak;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod testing;
@@ -42,7 +45,9 @@ pub use commit::{Decision, Done, Fingerprint, Op, change};
 pub use create::NewSession;
 pub use edit::{Edit, Pending, Prepared, create};
 pub use list::{Filter, Page};
+pub(crate) use load::not_found;
 pub use load::{Loaded, load, record_key, state_key};
+pub(crate) use profile::live;
 pub use read::{Batch, Owner};
 pub use state::{PutState, StoredState, inline_state, referenced_state};
 pub use touch::Touched;

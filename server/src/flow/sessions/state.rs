@@ -14,7 +14,7 @@ use crate::{
     model::{
         error::{Error, Reason, Result},
         event::ChangeKind,
-        id::{LineageId, Namespace, SessionId, SnapshotId},
+        id::{Namespace, SessionId, SnapshotId},
         session::{check_etag, check_fence, mark},
         storage_state::{MAX_UNARY, validate},
         time::{Micros, Revision},
@@ -139,16 +139,20 @@ impl Sessions {
         };
         let op = self.op(namespace, conditions.request.as_ref(), fingerprint).await?;
         let (found, _, _) = load(&*self.metadata, namespace, id).await?;
-        let lineage = found.ok_or_else(|| not_found(id))?.session.lineage;
-        let key = self.keyring.lineage(namespace, LineageId::parse("lineage", &lineage)?).await?;
-        let (size, of) = (document.len(), id.clone());
-        let seal = move || validate(&document, MAX_UNARY).and_then(|()| inline_state(&key, &of, &document));
-        let write = heavy(size, seal).await?;
+        let sealed = match found.filter(|found| found.check_live().is_ok()) {
+            Some(found) => Some((found.session.lineage.clone(), self.seal_document(namespace, &found, document).await?)),
+            // The rule below says what stands against it, unless this is a repetition.
+            None => None,
+        };
         let decide = |found: Option<Loaded>| {
-            let found = found.filter(|found| found.session.lineage == lineage).ok_or_else(|| not_found(id))?;
+            let found = found.ok_or_else(|| not_found(id))?;
             found.check_live()?;
             check_fence(conditions.lease_token, found.mark(mark::FENCE))?;
             check_etag(&conditions.etag, found.state_revision())?;
+            let Some((_, write)) = sealed.as_ref().filter(|(lineage, _)| *lineage == found.session.lineage) else {
+                let message = format!("session {id} was made or revived at this moment: repeat the call");
+                return Err(Error::new(Reason::Contention, message).with("session_id", id));
+            };
             let edit = Edit::new(ChangeKind::StorageStatePut, found.session.clone()).used().with_storage_state().under_lease(conditions.lease_token);
             let mut prepared = found.edit(edit)?;
             prepared.txn.writes.push(write.clone());
@@ -158,6 +162,13 @@ impl Sessions {
         self.cache.wrote(namespace, id, done.revision);
         self.floor.saw(namespace, done.revision);
         Ok(PutState { revision: done.revision })
+    }
+
+    /// Checks a document and seals it for a session.
+    async fn seal_document(&self, namespace: &Namespace, session: &Loaded, document: Bytes) -> Result<Write> {
+        let key = self.keyring.lineage(namespace, session.session.lineage_id()?).await?;
+        let (size, id) = (document.len(), session.id.clone());
+        heavy(size, move || validate(&document, MAX_UNARY).and_then(|()| inline_state(&key, &id, &document))).await
     }
 }
 

@@ -70,6 +70,9 @@ pub struct Header {
     /// The data pack's own name; empty for the other kinds.
     #[prost(string, tag = "13")]
     pub name: String,
+    /// The etag that the session must still have for this to become its head; empty for none.
+    #[prost(string, tag = "14")]
+    pub etag: String,
 }
 
 impl Header {
@@ -120,7 +123,8 @@ impl Header {
         let names = Namespace::parse("namespace", &self.namespace).is_ok()
             && SessionId::parse("session", &self.session).is_ok()
             && UploadId::parse("upload", &self.upload).is_ok()
-            && self.intent.len() <= 256;
+            && self.intent.len() <= 256
+            && self.etag.len() <= 64;
         let optional = |bytes: &[u8]| matches!(bytes.len(), 0 | 16);
         let snapshot = if self.kind() == PackKind::Data { self.snapshot.is_empty() } else { self.snapshot.len() == 16 };
         let slot = (self.kind() == PackKind::Data) == (self.slot == 0);

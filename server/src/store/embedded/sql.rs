@@ -89,6 +89,20 @@ impl fmt::Debug for Failure {
 }
 
 impl Failure {
+    /// There is no room left.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    }
+
+    /// The same once more, for the next of those it concerns.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(code, message)) => Self::Sqlite(rusqlite::Error::SqliteFailure(*code, message.clone())),
+            Self::Damaged(what) => Self::Damaged(what.clone()),
+            Self::Sqlite(_) | Self::Interrupted => Self::Interrupted,
+        }
+    }
+
     /// What it means to the caller. `place` names the database.
     pub(super) fn into_error(self, place: &str) -> Error {
         let error = match self {

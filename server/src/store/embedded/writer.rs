@@ -151,15 +151,18 @@ impl Writer {
         true
     }
 
-    /// Commits together. When the batch as a whole fails, each is tried alone, so that one too large for the disk does not fail the others.
+    /// Commits together. When there is no room for all, each is tried alone, so that one that is too large does not fail the others.
     fn batch(&mut self, sql: &mut Sql<'_>, commits: Vec<Writing>) {
         match self.together(sql, &commits) {
             Ok(results) => self.answer(commits, results),
-            Err(failure) if commits.len() == 1 => self.answer(commits, vec![Err(failure)]),
-            Err(_) => {
+            Err(failure) if failure.is_full() && commits.len() > 1 => {
                 for commit in commits {
                     self.batch(sql, vec![commit]);
                 }
+            }
+            Err(failure) => {
+                let results = commits.iter().map(|_| Err(failure.again())).collect();
+                self.answer(commits, results);
             }
         }
     }

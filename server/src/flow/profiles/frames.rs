@@ -1,0 +1,112 @@
+//! Reading frames: fetched together, opened and unpacked on workers, kept for a while.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::sync::Cache;
+
+use super::{Lineage, workers::Workers};
+use crate::{
+    model::{
+        codec::unpack,
+        error::{Error, Reason, Result},
+        pack::{Frame, FrameKind, PackKey, PackName},
+    },
+    store::blobs::Blobs,
+};
+
+/// A frame's bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub(super) frame: Arc<Frame>,
+    /// As they are packed; empty when only the plain ones were at hand.
+    pub(super) packed: Bytes,
+    /// Unpacked.
+    pub(super) plain: Bytes,
+}
+
+/// Reads frames of packs.
+#[derive(Debug)]
+pub(super) struct Frames {
+    blobs: Arc<Blobs>,
+    workers: Workers,
+    cache: Cache<(String, u32), Bytes>,
+}
+
+impl Frames {
+    pub(super) fn new(blobs: Arc<Blobs>, workers: Workers, capacity: u64) -> Self {
+        let weigh = |name: &(String, u32), plain: &Bytes| u32::try_from(plain.len() + name.0.len() + 100).unwrap_or(u32::MAX);
+        Self { blobs, workers, cache: Cache::builder().weigher(weigh).max_capacity(capacity).build() }
+    }
+
+    /// Reads frames of one kind that all lie in one pack, in the order asked for. `packed` asks for the packed bytes too.
+    ///
+    /// # Errors
+    /// `DATA_CORRUPT` naming the object and the frame, `BLOBS_UNAVAILABLE`.
+    pub(super) async fn read(&self, lineage: &Lineage, kind: FrameKind, frames: &[Arc<Frame>], packed: bool) -> Result<Vec<Opened>> {
+        let Some(first) = frames.first() else { return Ok(Vec::new()) };
+        let object = first.pack.name.object(lineage.id);
+        let mut opened: Vec<Option<Opened>> = if packed { vec![None; frames.len()] } else { frames.iter().map(|frame| self.cached(&object, frame)).collect() };
+        let missing: Vec<Arc<Frame>> = frames.iter().zip(&opened).filter(|(_, opened)| opened.is_none()).map(|(frame, _)| Arc::clone(frame)).collect();
+        if !missing.is_empty() {
+            let ranges: Vec<_> = missing.iter().map(|frame| frame.offset..frame.offset + u64::from(frame.sealed)).collect();
+            let sealed = self.blobs.get_ranges(&object, &ranges).await?.ok_or_else(|| gone(&object))?;
+            let key = PackKey::new(lineage.key.secret(), &lineage.namespace, lineage.id, &first.pack);
+            let name = object.clone();
+            let work = move || missing.into_iter().zip(sealed).map(|(frame, sealed)| open(&key, kind, frame, &sealed, &name)).collect::<Result<Vec<_>>>();
+            let mut read = self.workers.run(work).await?.into_iter();
+            for slot in opened.iter_mut().filter(|slot| slot.is_none()) {
+                *slot = read.next();
+            }
+            for opened in opened.iter().flatten().filter(|opened| kind == FrameKind::Data && !opened.packed.is_empty()) {
+                self.cache.insert((object.clone(), opened.frame.index), opened.plain.clone());
+            }
+        }
+        Ok(opened.into_iter().flatten().collect())
+    }
+
+    /// Reads one frame.
+    pub(super) async fn one(&self, lineage: &Lineage, kind: FrameKind, frame: &Arc<Frame>) -> Result<Bytes> {
+        let read = self.read(lineage, kind, std::slice::from_ref(frame), false).await?;
+        read.into_iter().next().map(|opened| opened.plain).ok_or_else(|| Error::new(Reason::Internal, "a frame was asked for and not read"))
+    }
+
+    fn cached(&self, object: &str, frame: &Arc<Frame>) -> Option<Opened> {
+        let plain = self.cache.get(&(object.to_owned(), frame.index))?;
+        Some(Opened { frame: Arc::clone(frame), packed: Bytes::new(), plain })
+    }
+}
+
+fn open(key: &PackKey, kind: FrameKind, frame: Arc<Frame>, sealed: &Bytes, object: &str) -> Result<Opened> {
+    let damaged = |error: Error| {
+        let message = format!("frame {} of {object} is damaged: it cannot be read any more", frame.index);
+        Error::new(Reason::DataCorrupt, message).with("object", object).with("frame", frame.index).with_source(error)
+    };
+    let packed = Bytes::from(key.open(kind, &frame, sealed.to_vec()).map_err(damaged)?);
+    let plain = unpack(frame.codec, &packed, frame.plain as usize).map_err(damaged)?;
+    Ok(Opened { frame, packed, plain })
+}
+
+/// An object that something refers to is not there.
+pub(super) fn gone(object: &str) -> Error {
+    Error::new(Reason::DataCorrupt, format!("object {object} is missing from the blob store")).with("object", object)
+}
+
+/// The frames of each pack, in the order given: consecutive frames of one pack stay together, up to `most` bytes unpacked.
+pub(super) fn batches(frames: impl IntoIterator<Item = Arc<Frame>>, most: u64) -> Vec<Vec<Arc<Frame>>> {
+    let mut batches: Vec<Vec<Arc<Frame>>> = Vec::new();
+    let mut bytes = 0;
+    let mut pack: Option<PackName> = None;
+    for frame in frames {
+        bytes += u64::from(frame.plain);
+        match batches.last_mut() {
+            Some(batch) if bytes <= most && pack.as_ref() == Some(&frame.pack.name) => batch.push(frame),
+            _ => {
+                bytes = u64::from(frame.plain);
+                pack = Some(frame.pack.name.clone());
+                batches.push(vec![frame]);
+            }
+        }
+    }
+    batches
+}

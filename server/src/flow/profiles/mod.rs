@@ -1,0 +1,180 @@
+//! Profiles: saves, loads and snapshots, over the metadata and the blob store.
+//!
+//! ```text
+//! save:  messages ──► assembly (rules) ──► frames (hashed, packed) ──► one commit pack ──► one transaction: the head
+//!                                             └─ over 16 MiB ──► data packs, before it
+//! load:  head ──► commit frame ──► manifest ──► plan (rules) ──► frames, read ahead ──► messages
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    keyring::{Keyring, LineageKey},
+    sessions::{Loaded, Sessions},
+    tasks::Tasks,
+};
+use crate::{
+    model::{
+        error::Result,
+        id::{LineageId, Namespace, SnapshotId},
+        snapshot::{Snapshot, mark},
+        time::{Micros, Revision},
+    },
+    store::{
+        blobs::Blobs,
+        metadata::{Metadata, Record},
+    },
+};
+
+mod commit;
+mod faults;
+mod frames;
+mod intent;
+mod load;
+mod manifests;
+mod messages;
+mod occupant;
+mod save;
+mod seal;
+mod snapshots;
+mod spill;
+mod workers;
+
+pub use faults::{FaultPoint, Faults};
+pub use load::{Load, LoadPiece, LoadRequest};
+pub use manifests::Stored;
+pub use save::{Begin, Budget, Repeat, Save, Saved, Saving};
+pub use snapshots::{EntryPage, SnapshotPage, Status};
+
+use frames::Frames;
+use manifests::Manifests;
+use workers::Workers;
+
+/// What saves and loads may take.
+#[derive(Clone, Debug)]
+pub struct ProfilesConfig {
+    /// Bytes that all saves together may hold in memory.
+    pub save_memory: usize,
+    /// Bytes that all loads together may hold in memory.
+    pub load_memory: usize,
+    /// Bytes from which on a save writes data packs before its commit pack. A save of fewer bytes is one object.
+    pub pack_bytes: usize,
+    /// How long a peer may stand still in the middle of a stream.
+    pub idle: Duration,
+    /// Bytes of unpacked frames that stay in memory for loads.
+    pub frame_cache: u64,
+    /// Bytes of manifests that stay in memory.
+    pub manifest_cache: u64,
+}
+
+impl Default for ProfilesConfig {
+    fn default() -> Self {
+        Self {
+            save_memory: 256 << 20,
+            load_memory: 256 << 20,
+            pack_bytes: 16 << 20,
+            idle: Duration::from_mins(1),
+            frame_cache: 64 << 20,
+            manifest_cache: 32 << 20,
+        }
+    }
+}
+
+/// The operations on profiles.
+pub struct Profiles {
+    metadata: Arc<dyn Metadata>,
+    blobs: Arc<Blobs>,
+    keyring: Arc<Keyring>,
+    sessions: Arc<Sessions>,
+    tasks: Arc<Tasks>,
+    frames: Frames,
+    manifests: Manifests,
+    workers: Workers,
+    /// Bytes of saves in flight, in KiB.
+    memory: Arc<Semaphore>,
+    /// Bytes of loads in flight, in KiB.
+    loading: Arc<Semaphore>,
+    /// Storage states over 1 MiB in flight.
+    states: Arc<Semaphore>,
+    config: ProfilesConfig,
+    faults: Faults,
+}
+
+impl fmt::Debug for Profiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profiles").field("blobs", &self.blobs).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A snapshot as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotView {
+    /// Its id.
+    pub id: SnapshotId,
+    /// What is kept of it.
+    pub snapshot: Snapshot,
+    /// When it was committed.
+    pub created_at: Micros,
+    /// The revision of its commit.
+    pub revision: Revision,
+    /// It is its session's head.
+    pub head: bool,
+}
+
+impl SnapshotView {
+    fn new(id: SnapshotId, record: &Record, session: &Loaded) -> Result<Self> {
+        let snapshot = Snapshot::from_json(id, &record.value)?;
+        let (created_at, revision) = (Micros(record.mark(mark::CREATED)), Revision(record.mark(mark::BORN)));
+        Ok(Self { id, snapshot, created_at, revision, head: session.session.head_id()? == Some(id) })
+    }
+}
+
+/// A lineage with its key: what it takes to read and write its packs.
+#[derive(Clone, Debug)]
+struct Lineage {
+    namespace: Namespace,
+    id: LineageId,
+    key: Arc<LineageKey>,
+}
+
+impl Profiles {
+    /// The operations on the profiles of these stores. `tasks` finishes commits whose callers went away.
+    #[must_use]
+    pub fn new(
+        metadata: Arc<dyn Metadata>,
+        blobs: Arc<Blobs>,
+        keyring: Arc<Keyring>,
+        sessions: Arc<Sessions>,
+        tasks: Arc<Tasks>,
+        config: ProfilesConfig,
+    ) -> Arc<Self> {
+        let workers = Workers::new();
+        let frames = Frames::new(Arc::clone(&blobs), workers.clone(), config.frame_cache);
+        let (manifests, memory) = (Manifests::new(config.manifest_cache), save::memory(config.save_memory));
+        let loading = Arc::new(Semaphore::new((config.load_memory / 1024).clamp(1, Semaphore::MAX_PERMITS)));
+        let (states, faults) = (Arc::new(Semaphore::new(save::LARGE_STATES)), Faults::default());
+        Arc::new(Self { metadata, blobs, keyring, sessions, tasks, frames, manifests, workers, memory, loading, states, config, faults })
+    }
+
+    /// How long a peer may stand still in the middle of a stream.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.config.idle
+    }
+
+    /// Where tests make commits fail.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    async fn lineage(&self, namespace: &Namespace, session: &Loaded) -> Result<Lineage> {
+        let id = session.session.lineage_id()?;
+        Ok(Lineage { namespace: namespace.clone(), id, key: self.keyring.lineage(namespace, id).await? })
+    }
+}
+
+#[cfg(test)]
+mod tests;

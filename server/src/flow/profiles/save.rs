@@ -1,0 +1,370 @@
+//! A save while its stream runs: pieces are checked in order, their bytes hashed and packed on workers meanwhile, and what has piled up moves out when it is too much.
+//!
+//! Memory is bounded by bytes: whoever reads a message holds a permit for it before ([`Save::reserve`]), which shrinks to what is kept of it and lives as long. A save that has to
+//! wait for a permit holds none: it first moves its bytes out, so that saves never wait for each other in a circle.
+
+use std::{fmt, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use ring::digest::{Context, SHA256};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+
+use super::{
+    Lineage, Profiles, SnapshotView, Stored,
+    commit::Draft,
+    spill::{Pending, Spilled},
+};
+use crate::{
+    flow::sessions::{self, Loaded, record_key},
+    model::{
+        assembly::{Assembly, Hashed, Records, Work},
+        error::{Error, Reason, Result},
+        id::{LineageId, Namespace, SessionId, SnapshotId, UploadId},
+        portability::Portability,
+        snapshot::{UploadResult, record_key as snapshot_key, snapshot_id, upload_key},
+        storage_state::MAX_IN_SAVE,
+        time::Revision,
+        tree::{Root, sha256},
+    },
+    store::metadata::{Found, Key},
+};
+
+/// What is reserved for a message: at most 1 MiB as it comes, and 960 KiB unpacked.
+const MESSAGE: u32 = 2048;
+/// Messages of one save that are worked on at a time.
+const IN_WORK: usize = 3;
+/// Storage states up to this size need no permit.
+const SMALL_STATE: usize = 1 << 20;
+/// Larger ones that all saves together may hold.
+pub(super) const LARGE_STATES: usize = 4;
+
+/// Bytes of saves in flight, counted in KiB.
+pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((bytes / 1024).max(2 * MESSAGE as usize).min(Semaphore::MAX_PERMITS)))
+}
+
+/// What opens a save.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The session to save into.
+    pub session: SessionId,
+    /// The snapshot that the saved directory came from.
+    pub parent: Option<SnapshotId>,
+    /// Nothing is taken over from it.
+    pub full: bool,
+    /// Names the save.
+    pub upload: UploadId,
+    /// Only if the session still has this etag; empty for any.
+    pub etag: String,
+    /// The lease it is written under; 0 for none.
+    pub lease_token: i64,
+    /// Where the profile comes from.
+    pub portability: Portability,
+}
+
+/// A committed save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The snapshot.
+    pub view: SnapshotView,
+}
+
+/// A permit for the bytes of one message.
+#[derive(Debug)]
+pub struct Budget(pub(super) OwnedSemaphorePermit);
+
+impl Budget {
+    /// Gives back all but what is kept: the packed bytes, once as they are and once sealed.
+    fn shrink(mut self, packed: usize) -> OwnedSemaphorePermit {
+        let keep = (2 * packed).div_ceil(1024).min(self.0.num_permits());
+        drop(self.0.split(self.0.num_permits() - keep));
+        self.0
+    }
+}
+
+/// What a save's first message leads to.
+#[derive(Debug)]
+pub enum Saving {
+    /// A save.
+    New(Box<Save>),
+    /// This upload was committed before: the stream is only compared with it.
+    Repeat(Box<Repeat>),
+}
+
+/// A save while its stream runs.
+#[derive(Debug)]
+pub struct Save {
+    pub(super) profiles: Arc<Profiles>,
+    pub(super) begin: Begin,
+    pub(super) lineage: Lineage,
+    parent: Option<Arc<Stored>>,
+    assembly: Assembly,
+    works: JoinSet<Result<(Hashed, OwnedSemaphorePermit)>>,
+    pub(super) spilled: Spilled,
+    state: BytesMut,
+    state_seen: bool,
+    state_permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Profiles {
+    /// Opens a save: the session must be there, its conditions hold, and its head be the parent.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `ETAG_MISMATCH`, `LEASE_FENCED`, `SNAPSHOT_NOT_FOUND`, `PARENT_NOT_HEAD`, `INVALID_FIELD`,
+    /// `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the stores' errors.
+    pub async fn save(self: &Arc<Self>, begin: Begin) -> Result<Saving> {
+        begin.portability.check("begin.portability")?;
+        let keys = [record_key(&begin.session), Key(upload_key(&begin.session, &begin.upload))];
+        let reading = self.metadata.get(&begin.namespace, &keys).await?;
+        let (now, mut found) = (reading.now, reading.found.into_iter());
+        let session = sessions::live(&begin.session, found.next().unwrap_or(Found::Absent), now)?;
+        let lineage = self.lineage(&begin.namespace, &session).await?;
+        if let Some(done) = uploaded(lineage.id, found.next())? {
+            let view = self.snapshot(&begin.namespace, &session, done).await?.ok_or_else(|| missing_result(done))?;
+            return Ok(Saving::Repeat(Box::new(Repeat { lineage: lineage.id, upload: begin.upload, view, state: None })));
+        }
+        session.check_conditions(&begin.etag, begin.lease_token)?;
+        let parent = self.parent(&lineage, &session, begin.parent).await?;
+        let base = if begin.full { None } else { parent.as_ref().map(|parent| Arc::clone(&parent.manifest)) };
+        Ok(Saving::New(Box::new(Save {
+            profiles: Arc::clone(self),
+            begin,
+            lineage,
+            parent,
+            assembly: Assembly::new(base),
+            works: JoinSet::new(),
+            spilled: Spilled::default(),
+            state: BytesMut::new(),
+            state_seen: false,
+            state_permit: None,
+        })))
+    }
+
+    /// The parent's manifest.
+    async fn parent(&self, lineage: &Lineage, session: &Loaded, parent: Option<SnapshotId>) -> Result<Option<Arc<Stored>>> {
+        let Some(id) = parent else {
+            check_parent(session, None)?;
+            return Ok(None);
+        };
+        let found = self.record(&lineage.namespace, Key(snapshot_key(lineage.id, id))).await?;
+        let Some(record) = found else { return Err(snapshot_not_found(&session.id, id).with_field("begin.parent_snapshot_id")) };
+        check_parent(session, Some(id))?;
+        let view = SnapshotView::new(id, &record, session)?;
+        self.manifest(lineage, id, &view.snapshot).await.map(Some)
+    }
+}
+
+/// The base of a save must be the head, or two workers' changes would be mixed.
+///
+/// # Errors
+/// `PARENT_NOT_HEAD` with the head.
+pub(super) fn check_parent(session: &Loaded, parent: Option<SnapshotId>) -> Result<()> {
+    let head = session.session.head_id()?;
+    if parent == head {
+        return Ok(());
+    }
+    let shown = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    let message = format!("the save's parent is {}, but the head of session {} is {}: load that one, and save anew", shown(parent), session.id, shown(head));
+    Err(Error::new(Reason::ParentNotHead, message).with("head_snapshot_id", shown(head)))
+}
+
+/// There is no such snapshot in this session.
+pub(super) fn snapshot_not_found(session: &SessionId, id: SnapshotId) -> Error {
+    let message = format!("session {session} has no snapshot {id}: ListSnapshots shows those it has");
+    Error::new(Reason::SnapshotNotFound, message).with("session_id", session).with("snapshot_id", id)
+}
+
+/// The snapshot that an upload made, if it was committed in this lineage.
+pub(super) fn uploaded(lineage: LineageId, found: Option<Found>) -> Result<Option<SnapshotId>> {
+    let Some(record) = found.and_then(Found::live) else { return Ok(None) };
+    let damaged = || Error::new(Reason::DataCorrupt, "the record of an upload's result is damaged");
+    let result: UploadResult = serde_json::from_slice(&record.value).map_err(|error| damaged().with_source(error))?;
+    if result.lineage != lineage.to_string() {
+        return Ok(None);
+    }
+    SnapshotId::parse("snapshot", &result.snapshot).map(Some).map_err(|_| damaged())
+}
+
+pub(super) fn missing_result(id: SnapshotId) -> Error {
+    Error::new(Reason::DataCorrupt, format!("an upload's snapshot {id} has no record")).with("snapshot_id", id)
+}
+
+impl Save {
+    /// A permit for the next message. Take it before reading one.
+    ///
+    /// # Errors
+    /// What moving bytes out to make room can meet: `BLOBS_UNAVAILABLE`, `STORAGE_FULL`, the metadata's errors; what an earlier message was found to be: `DATA_INVALID`.
+    pub async fn reserve(&mut self) -> Result<Budget> {
+        self.absorb(IN_WORK).await?;
+        if let Ok(permit) = Arc::clone(&self.profiles.memory).try_acquire_many_owned(MESSAGE) {
+            return Ok(Budget(permit));
+        }
+        self.let_go().await?;
+        let permit = Arc::clone(&self.profiles.memory).acquire_many_owned(MESSAGE).await;
+        permit.map(Budget).map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop"))
+    }
+
+    /// Takes a piece of the profile.
+    ///
+    /// # Errors
+    /// `PATH_INVALID`, `DATA_INVALID`, `LIMIT_EXCEEDED`, and what moving bytes out can meet. The save is then of no more use.
+    pub async fn records(&mut self, budget: Budget, records: Records) -> Result<()> {
+        let Some(work) = self.assembly.accept(records)? else { return Ok(()) };
+        self.absorb(IN_WORK - 1).await?;
+        let workers = self.profiles.workers.clone();
+        self.works.spawn(async move {
+            let hashed = workers.run(move || Work::run(work)).await?;
+            let kept = budget.shrink(hashed.packed.len());
+            Ok((hashed, kept))
+        });
+        Ok(())
+    }
+
+    /// Takes a piece of the storage state.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when it is too large.
+    pub async fn storage_state(&mut self, budget: Budget, chunk: Bytes) -> Result<()> {
+        drop(budget);
+        let size = self.state.len() + chunk.len();
+        if size > MAX_IN_SAVE {
+            let message = format!("the storage state has at least {size} bytes; the limit is {MAX_IN_SAVE}");
+            return Err(Error::new(Reason::LimitExceeded, message).with_field("storage_state.data").with("limit", MAX_IN_SAVE));
+        }
+        if size > SMALL_STATE && self.state_permit.is_none() {
+            self.let_go().await?;
+            let permit = Arc::clone(&self.profiles.states).acquire_owned().await;
+            self.state_permit = Some(permit.map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop"))?);
+        }
+        self.state.extend_from_slice(&chunk);
+        self.state_seen = true;
+        Ok(())
+    }
+
+    /// Ends the save: verifies the whole, writes it and moves the head. Once begun it goes on also when the caller goes away.
+    ///
+    /// # Errors
+    /// Everything that [`Profiles::save`] says; `DIGEST_MISMATCH`, `DATA_INVALID`, `PATH_INVALID`, `LIMIT_EXCEEDED`, `STORAGE_STATE_INVALID`, `REQUEST_ID_REUSED`,
+    /// `CONTENTION`.
+    pub async fn end(mut self, root: Root) -> Result<Saved> {
+        match self.verified(root).await {
+            Ok((draft, spilled)) => self.profiles.commit_to_end(draft, spilled).await,
+            Err(error) => {
+                self.give_up().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes what was written already. For saves that failed; whose caller vanished leaves it to collection.
+    pub async fn give_up(mut self) {
+        self.works.abort_all();
+        let spilled = std::mem::take(&mut self.spilled);
+        self.profiles.discard(&self.lineage, spilled).await;
+    }
+
+    async fn verified(&mut self, root: Root) -> Result<(Draft, Spilled)> {
+        self.absorb(0).await?;
+        self.settle_packs().await?;
+        let assembly = std::mem::replace(&mut self.assembly, Assembly::new(None));
+        let (state, seen) = (std::mem::take(&mut self.state).freeze(), self.state_seen);
+        let work = move || {
+            let assembled = assembly.finish(&root)?;
+            if seen {
+                crate::model::storage_state::validate(&state, MAX_IN_SAVE)?;
+            }
+            let sha = seen.then(|| sha256(&state));
+            Ok((assembled, sha.map(|sha| (state, sha))))
+        };
+        let (assembled, state) = self.profiles.workers.run(work).await?;
+        let id = snapshot_id(self.lineage.id, &self.begin.upload, &root, state.as_ref().map(|(_, sha)| sha));
+        let draft = Draft {
+            begin: self.begin.clone(),
+            lineage: self.lineage.clone(),
+            parent: self.parent.take(),
+            assembled,
+            placed: self.spilled.take_placed(),
+            pending: self.spilled.take_pending(),
+            state,
+            _state_permit: self.state_permit.take(),
+            id,
+            data_bytes: self.spilled.bytes(),
+            intent: self.spilled.intent(),
+        };
+        Ok((draft, std::mem::take(&mut self.spilled)))
+    }
+
+    /// Takes the results of finished work, until at most `left` pieces are still worked on.
+    async fn absorb(&mut self, left: usize) -> Result<()> {
+        while let Some(done) = if self.works.len() > left { self.works.join_next().await } else { self.works.try_join_next() } {
+            let died = |error| Error::new(Reason::Internal, "a task of a save died").with_source(error);
+            let (hashed, permit) = done.map_err(died)??;
+            self.assembly.supply(&hashed);
+            self.keep(Pending::new(hashed, permit)).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves all bytes out of memory.
+    async fn let_go(&mut self) -> Result<()> {
+        self.absorb(0).await?;
+        self.spill().await?;
+        self.settle_packs().await
+    }
+}
+
+/// A save that was committed before, sent once more.
+pub struct Repeat {
+    lineage: LineageId,
+    upload: UploadId,
+    view: SnapshotView,
+    state: Option<Context>,
+}
+
+impl fmt::Debug for Repeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repeat").field("upload", &self.upload).field("snapshot", &self.view.id).finish_non_exhaustive()
+    }
+}
+
+impl Repeat {
+    /// Takes a piece of the storage state.
+    pub fn storage_state(&mut self, chunk: &[u8]) {
+        self.state.get_or_insert_with(|| Context::new(&SHA256)).update(chunk);
+    }
+
+    /// Ends it: the same content has the first result.
+    ///
+    /// # Errors
+    /// `REQUEST_ID_REUSED` when it is another content.
+    pub fn end(self, root: &Root) -> Result<Saved> {
+        let mut sha = Root::default();
+        let state = self.state.map(|state| {
+            sha.copy_from_slice(state.finish().as_ref());
+            &sha
+        });
+        if snapshot_id(self.lineage, &self.upload, root, state) == self.view.id {
+            return Ok(Saved { view: self.view });
+        }
+        Err(reused(&self.upload))
+    }
+}
+
+/// The upload id was used for another content.
+pub(super) fn reused(upload: &UploadId) -> Error {
+    let message = format!("upload_id {upload} was used for a save with another content: give every save its own");
+    Error::new(Reason::RequestIdReused, message).with_field("begin.upload_id")
+}
+
+impl Saved {
+    /// The revision of the change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.view.revision
+    }
+}

@@ -1,0 +1,102 @@
+//! Sealing a commit pack: everything that one commit is, in one object.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Lineage, Stored,
+    commit::{Draft, Placed},
+    spill::Pending,
+};
+use crate::{
+    clock,
+    flow::sessions::{Loaded, inline_state, referenced_state},
+    model::{
+        error::{Error, Reason, Result},
+        id::{SessionId, SnapshotId},
+        manifest::{CommitInfo, Cut, SavedSession, StorageStateAt, cut},
+        pack::{FrameKind, Header, PackKind, PackWriter},
+        session::mark,
+        snapshot::Snapshot,
+        storage_state::MAX_UNARY,
+        tree::Root,
+    },
+    store::metadata::Write,
+};
+
+/// A commit pack that is ready to be written.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) object: Bytes,
+    pub(super) placed: Placed,
+}
+
+/// Seals the draft for `slot`, as the commit that follows `found`.
+pub(super) fn seal(draft: &Draft, found: &Loaded, slot: u64) -> Result<Sealed> {
+    let header = header(draft, found, slot)?;
+    let capacity = draft.pending.iter().map(|frame| frame.packed.len() + 64).sum::<usize>() + 64 * 1024;
+    let mut writer = PackWriter::new(draft.lineage.key.secret(), &header, capacity)?;
+    let mut placed: HashMap<u32, _> = Pending::add_all(&draft.pending, FrameKind::Data, &mut writer)?.into_iter().collect();
+    placed.extend(draft.placed.iter().map(|(number, frame)| (*number, Arc::clone(frame))));
+    let frames: Vec<_> = (0..).map_while(|number| placed.remove(&number)).collect();
+    let manifest = draft.assembled.manifest(&frames)?;
+    let mut segments = Vec::new();
+    for cut in cut(&manifest, draft.parent.as_ref().map(|parent| &*parent.manifest))? {
+        segments.push(match cut {
+            Cut::Kept(segment) => segment,
+            Cut::New(new) => {
+                let frame = writer.add_packed(FrameKind::Segment, &new.plain)?;
+                new.stored(frame)
+            }
+        });
+    }
+    let manifest = manifest.stored_in(segments);
+    let storage_state = match &draft.state {
+        Some((document, sha256)) => Some(StorageStateAt { frame: writer.add_packed(FrameKind::StorageState, document)?, sha256: *sha256 }),
+        None => None,
+    };
+    writer.add_packed(FrameKind::Session, &saved_session(found)?)?;
+    let commit = CommitInfo::new(&manifest, draft.begin.portability.clone(), storage_state.clone(), draft.data_bytes);
+    let frame = writer.add_packed(FrameKind::Commit, &commit.encode())?;
+    let object = writer.finish()?;
+    let snapshot = Snapshot::new(&header, &commit, &frame, object.len() as u64);
+    let state = draft.state.as_ref().map(|(document, _)| state_write(&draft.lineage, &draft.begin.session, draft.id, document)).transpose()?;
+    let stored = Some(Stored { manifest: Arc::new(manifest), storage_state });
+    Ok(Sealed { object, placed: Placed { id: draft.id, slot, header, snapshot, state, intent: draft.intent.clone(), stored } })
+}
+
+fn header(draft: &Draft, found: &Loaded, slot: u64) -> Result<Header> {
+    let mut header = Header {
+        namespace: draft.lineage.namespace.to_string(),
+        lineage: draft.lineage.id.0.to_vec(),
+        session: draft.begin.session.to_string(),
+        slot,
+        parent: draft.begin.parent.map(|parent| parent.0.to_vec()).unwrap_or_default(),
+        snapshot: draft.id.0.to_vec(),
+        fence: found.mark(mark::FENCE),
+        upload: draft.begin.upload.to_string(),
+        key_version: draft.lineage.key.version(),
+        salt: clock::random::<16>()?.to_vec(),
+        intent: draft.intent.as_ref().map(|intent| intent.name.clone()).unwrap_or_default(),
+        name: String::new(),
+        etag: draft.begin.etag.clone(),
+        ..Header::default()
+    };
+    header.set_kind(PackKind::Commit);
+    Ok(header)
+}
+
+fn saved_session(found: &Loaded) -> Result<Vec<u8>> {
+    let record = serde_json::to_vec(&found.session).map_err(|error| Error::new(Reason::Internal, "a session cannot be written").with_source(error))?;
+    let (revision, expires_at) = (found.revision.0, found.expires_at.map_or(0, |at| at.0));
+    Ok(SavedSession { record, marks: found.marks.clone(), revision, expires_at }.to_bytes())
+}
+
+/// The write that makes `document` the session's storage state: the document itself, or where it lies when it is too large for the metadata.
+pub(super) fn state_write(lineage: &Lineage, session: &SessionId, id: SnapshotId, document: &[u8]) -> Result<Write> {
+    if document.len() <= MAX_UNARY { inline_state(&lineage.key, session, document) } else { Ok(referenced_state(session, id, document.len() as u64)) }
+}
+
+/// A storage state with its SHA-256.
+pub(super) type Document = (Bytes, Root);

@@ -1,0 +1,182 @@
+//! Looking at snapshots: what became of an upload, which there are, what is in one.
+
+use std::sync::Arc;
+
+use super::{
+    Profiles, SnapshotView, Stored,
+    save::{missing_result, snapshot_not_found, uploaded},
+};
+use crate::{
+    flow::sessions::{self, Loaded, record_key},
+    model::{
+        error::{Error, Reason, Result},
+        id::{Namespace, SessionId, SnapshotId, UploadId},
+        manifest::Entry,
+        page,
+        snapshot::{index_name, record_key as snapshot_key, upload_key},
+        time::Revision,
+    },
+    store::metadata::{Direction, Found, Index, Key, Range, Record},
+};
+
+/// What page tokens are signed for.
+const SNAPSHOTS: &str = "page of snapshots";
+const ENTRIES: &str = "page of entries";
+/// Where a page of entries ends early, in bytes of paths and targets, so that answers stay under 3 MiB.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// What became of an upload.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The snapshot it made, if it was committed.
+    pub view: Option<SnapshotView>,
+    /// The revision that the answer reflects.
+    pub revision: Revision,
+}
+
+/// One page of a session's snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotPage {
+    /// Newest first.
+    pub views: Vec<SnapshotView>,
+    /// Token of the next page; empty after the last.
+    pub next: String,
+    /// The revision that the page reflects.
+    pub revision: Revision,
+}
+
+/// A snapshot, with a page of its entries if they were asked for.
+#[derive(Clone, Debug)]
+pub struct EntryPage {
+    /// The snapshot.
+    pub view: SnapshotView,
+    /// In ascending order of their paths.
+    pub entries: Vec<Arc<Entry>>,
+    /// Token of the next page; empty after the last.
+    pub next: String,
+    /// The revision that the answer reflects.
+    pub revision: Revision,
+}
+
+impl Profiles {
+    /// What became of an upload.
+    ///
+    /// # Errors
+    /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, and the store's errors.
+    pub async fn status(&self, namespace: &Namespace, session: &SessionId, upload: &UploadId) -> Result<Status> {
+        let keys = [record_key(session), Key(upload_key(session, upload))];
+        let reading = self.sessions.reading(namespace, &keys, Revision::ZERO).await?;
+        let mut found = reading.found.into_iter();
+        let session = sessions::live(session, found.next().unwrap_or(Found::Absent), reading.now)?;
+        let view = match uploaded(session.session.lineage_id()?, found.next())? {
+            None => None,
+            Some(id) => Some(self.snapshot(namespace, &session, id).await?.ok_or_else(|| missing_result(id))?),
+        };
+        Ok(Status { view, revision: reading.revision })
+    }
+
+    /// A page of a session's snapshots, newest first.
+    ///
+    /// # Errors
+    /// `INVALID_PAGE_TOKEN`, `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `REVISION_NOT_REACHED`, and the store's errors.
+    pub async fn list(&self, namespace: &Namespace, session: &SessionId, size: usize, token: &str, min_revision: Revision) -> Result<SnapshotPage> {
+        let (session, revision) = self.live_session(namespace, session, min_revision).await?;
+        let lineage = session.session.lineage_id()?;
+        let keys = self.keyring.namespace(namespace).await?;
+        let filters = [SNAPSHOTS.as_bytes(), &lineage.0].concat();
+        let after = match token {
+            "" => None,
+            token => Some(page::decode(token, &filters, |data, tag| keys.verify_token(SNAPSHOTS, data, tag))?),
+        };
+        let index = Index(index_name(lineage));
+        let mut members = self.metadata.scan(namespace, &index, &Range::From(after), Direction::Descending, size + 1).await?;
+        let more = members.len() > size;
+        members.truncate(size);
+        let next = match members.last().filter(|_| more) {
+            Some(last) => page::encode(last, &filters, |data| keys.token_mac(SNAPSHOTS, data)),
+            None => String::new(),
+        };
+        let ids = members.iter().map(|(_, member)| SnapshotId::parse("member", member)).collect::<Result<Vec<_>>>()?;
+        let records: Vec<Key> = ids.iter().map(|id| Key(snapshot_key(lineage, *id))).collect();
+        let found = self.metadata.get(namespace, &records).await?.found;
+        let views = ids.iter().zip(found).filter_map(|(id, found)| Some(SnapshotView::new(*id, &found.live()?, &session)));
+        Ok(SnapshotPage { views: views.collect::<Result<_>>()?, next, revision })
+    }
+
+    /// A snapshot (none: the head), with a page of `entries` of its entries if that is given.
+    ///
+    /// # Errors
+    /// `INVALID_PAGE_TOKEN`, `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `PROFILE_EMPTY`, `SNAPSHOT_NOT_FOUND`, `REVISION_NOT_REACHED`,
+    /// `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the stores' errors.
+    pub async fn get(
+        &self,
+        namespace: &Namespace,
+        session: &SessionId,
+        snapshot: Option<SnapshotId>,
+        entries: Option<(usize, &str)>,
+        min_revision: Revision,
+    ) -> Result<EntryPage> {
+        let (session, revision) = self.live_session(namespace, session, min_revision).await?;
+        let view = self.wanted(namespace, &session, snapshot).await?;
+        let Some((size, token)) = entries else { return Ok(EntryPage { view, entries: Vec::new(), next: String::new(), revision }) };
+        let lineage = self.lineage(namespace, &session).await?;
+        let keys = self.keyring.namespace(namespace).await?;
+        let filters = [ENTRIES.as_bytes(), &lineage.id.0].concat();
+        let start = match token {
+            "" => 0,
+            token => {
+                let (start, of) = page::decode(token, &filters, |data, tag| keys.verify_token(ENTRIES, data, tag))?;
+                // The head may have moved since: a token goes on in the snapshot that it was made for, or nowhere.
+                usize::try_from(start).ok().filter(|_| of == view.id.to_string()).ok_or_else(page::invalid)?
+            }
+        };
+        let stored: Arc<Stored> = self.manifest(&lineage, view.id, &view.snapshot).await?;
+        let mut bytes = 0;
+        let fits = |entry: &&Arc<Entry>| {
+            bytes += entry.path.len() + entry.target.len();
+            bytes <= PAGE_BYTES
+        };
+        let all = stored.manifest.entries();
+        let entries: Vec<_> = all.get(start..).unwrap_or_default().iter().take(size).take_while(fits).cloned().collect();
+        let end = start + entries.len();
+        let next = if end < all.len() {
+            let position = (i64::try_from(end).unwrap_or(i64::MAX), view.id.to_string());
+            page::encode(&position, &filters, |data| keys.token_mac(ENTRIES, data))
+        } else {
+            String::new()
+        };
+        Ok(EntryPage { view, entries, next, revision })
+    }
+
+    /// A live session, and the revision of the reading.
+    pub(super) async fn live_session(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Result<(Loaded, Revision)> {
+        let reading = self.sessions.reading(namespace, &[record_key(id)], min_revision).await?;
+        let found = reading.found.into_iter().next().unwrap_or(Found::Absent);
+        Ok((sessions::live(id, found, reading.now)?, reading.revision))
+    }
+
+    /// The wanted snapshot of a session; none: its head.
+    pub(super) async fn wanted(&self, namespace: &Namespace, session: &Loaded, snapshot: Option<SnapshotId>) -> Result<SnapshotView> {
+        let head = session.session.head_id()?;
+        let Some(head) = head else {
+            let message = format!("session {} has no profile: nothing was ever saved into it", session.id);
+            return Err(Error::new(Reason::ProfileEmpty, message).with("session_id", &session.id));
+        };
+        let id = snapshot.unwrap_or(head);
+        match self.snapshot(namespace, session, id).await? {
+            Some(view) => Ok(view),
+            None if id == head => Err(Error::new(Reason::DataCorrupt, format!("the head {id} of session {} has no record", session.id))),
+            None => Err(snapshot_not_found(&session.id, id)),
+        }
+    }
+
+    /// A snapshot of a session, if there is one of that id.
+    pub(super) async fn snapshot(&self, namespace: &Namespace, session: &Loaded, id: SnapshotId) -> Result<Option<SnapshotView>> {
+        let record = self.record(namespace, Key(snapshot_key(session.session.lineage_id()?, id))).await?;
+        record.map(|record| SnapshotView::new(id, &record, session)).transpose()
+    }
+
+    pub(super) async fn record(&self, namespace: &Namespace, key: Key) -> Result<Option<Record>> {
+        Ok(self.metadata.get(namespace, &[key]).await?.found.into_iter().next().and_then(Found::live))
+    }
+}
