@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod contract;
+mod deploy;
 mod journey;
 mod layout;
 mod redis_engine;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that meets something unexpected has failed")]
 
+mod conformance;
 mod crash;
 mod histories;
 mod outages;

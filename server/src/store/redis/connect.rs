@@ -219,7 +219,8 @@ impl Single {
         }
     }
 
-    fn shared(&self) -> ConnectionManager {
+    /// The shared connection.
+    pub(super) fn shared(&self) -> ConnectionManager {
         self.shared.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -86,7 +86,17 @@ impl RedisStore {
         Ok(out)
     }
 
-    pub(super) async fn log_page(&self, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+    pub(super) async fn log_page(&self, ns: &Namespace, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+        let page = self.log_part(space, scope, after, limit).await?;
+        if !page.head.history.0.is_empty() {
+            return Ok(page);
+        }
+        // Nobody wrote or asked before: the history that the first commit would begin must not look like a change.
+        self.touch(ns, space, scope).await?;
+        self.log_part(space, scope, after, limit).await
+    }
+
+    pub(super) async fn log_part(&self, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
         let mut args = Args::new();
         // Redis has no page of no entries, but the head is asked for.
         args.number(after.0.max(0)).count(limit.max(1)).push(last(scope));
@@ -98,7 +108,7 @@ impl RedisStore {
     pub(super) async fn touch(&self, ns: &Namespace, space: &Space, scope: Scope) -> Result<Head> {
         let names: Args = [space.meta(), space.log(Scope::Sessions), space.log(Scope::Cache)].into_iter().collect();
         let mut args = Args::new();
-        args.number(self.floor(ns)).number(micros(super::super::metadata::HISTORY_LEAP)).push(last(scope));
+        args.number(self.floor(ns)).number(micros(super::super::metadata::HISTORY_LEAP)).push(scope.name());
         decode::head(self.link.query(&TOUCH, &names, &args).await?)
     }
 
