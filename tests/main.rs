@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod contract;
+mod crash_window;
 mod daemon;
 mod deploy;
 mod journey;
