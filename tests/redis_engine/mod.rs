@@ -8,6 +8,7 @@ mod histories;
 mod outages;
 mod proxy;
 mod refusals;
+mod soak;
 mod wakeups;
 
 use std::time::Duration;
