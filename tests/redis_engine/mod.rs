@@ -9,6 +9,7 @@ mod logs;
 mod outages;
 mod proxy;
 mod refusals;
+mod soak;
 mod wakeups;
 
 use std::time::Duration;
