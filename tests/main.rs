@@ -7,3 +7,4 @@ mod deploy;
 mod journey;
 mod layout;
 mod redis_engine;
+mod rust_client;

@@ -20,7 +20,8 @@ use std::{
 };
 
 use cloakroom_api::v1::{
-    admin_service_server::AdminServiceServer, invalidation_service_server::InvalidationServiceServer, session_service_server::SessionServiceServer,
+    admin_service_server::AdminServiceServer, invalidation_service_server::InvalidationServiceServer, profile_service_server::ProfileServiceServer,
+    session_service_server::SessionServiceServer,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,12 +29,21 @@ use tokio_util::sync::CancellationToken;
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
-    flow::{follow, invalidate::Invalidation, sessions::Sessions, sweep, tasks::Tasks, watch::Hub},
+    flow::{
+        follow,
+        invalidate::Invalidation,
+        profiles::{Profiles, ProfilesConfig},
+        sessions::Sessions,
+        sweep,
+        tasks::Tasks,
+        watch::Hub,
+    },
     grpc::{
         admin::Admin,
         auth::Tokens,
         health::Health,
         invalidations::Invalidations,
+        profiles::ProfileCalls,
         server::{self, Server, Services, Shared},
         sessions::SessionCalls,
     },
@@ -170,6 +180,7 @@ impl Daemon {
 /// What spans the stores.
 struct Flows {
     sessions: Arc<Sessions>,
+    profiles: Arc<Profiles>,
     hub: Arc<Hub>,
 }
 
@@ -178,9 +189,12 @@ impl Flows {
         let most = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
         let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
         let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
+        let limits = ProfilesConfig { save_memory: config.limits.upload_memory, idle: config.limits.idle_timeout, ..ProfilesConfig::default() };
+        let (metadata, blobs, keyring) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs), Arc::clone(&stores.keyring));
+        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), limits);
         tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
         tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
-        Self { sessions, hub }
+        Self { sessions, profiles, hub }
     }
 }
 
@@ -193,6 +207,7 @@ fn services(stores: &Stores, flows: &Flows, readiness: &Arc<Readiness>, config: 
     let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(readiness), &config.limits)?;
     Ok(Services::new()?
         .with(SessionServiceServer::new(sessions).max_decoding_message_size(most))
+        .with(ProfileServiceServer::new(ProfileCalls::new(Arc::clone(&flows.profiles))).max_decoding_message_size(config.limits.profile_message_bytes))
         .with(InvalidationServiceServer::new(invalidations).max_decoding_message_size(most))
         .with(AdminServiceServer::new(admin).max_decoding_message_size(most)))
 }

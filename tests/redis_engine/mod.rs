@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that meets something unexpected has failed")]
 
+mod conformance;
 mod crash;
 mod histories;
+mod logs;
 mod outages;
 mod proxy;
 mod refusals;

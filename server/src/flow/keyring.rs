@@ -27,6 +27,8 @@ use crate::{
 mod keys;
 mod master;
 mod objects;
+#[cfg(test)]
+mod tests;
 
 pub use keys::{LineageKey, NamespaceKeys};
 pub use master::{KeySource, MasterKeys};

@@ -7,6 +7,7 @@ pub mod health;
 pub mod invalidations;
 pub mod layers;
 pub mod parse;
+pub mod profiles;
 pub mod server;
 pub mod sessions;
 pub mod status;

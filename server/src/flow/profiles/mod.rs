@@ -175,3 +175,6 @@ impl Profiles {
         Ok(Lineage { namespace: namespace.clone(), id, key: self.keyring.lineage(namespace, id).await? })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The `ProfileService`: every unary call is parse, do, answer; the order of a stream's messages is [`upload`]'s.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use cloakroom_api::v1::{self as api, profile_service_server::ProfileService};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::parse;
+use crate::{
+    flow::profiles::{Load, LoadPiece, LoadRequest, Profiles},
+    model::{
+        error::{Error, Reason, Result},
+        id::{SessionId, UploadId},
+        page,
+    },
+};
+
+mod convert;
+mod upload;
+
+use convert::{accepted, entry, entry_page_size, moment, records, snapshot, snapshot_id};
+
+/// The service, over the operations on profiles.
+pub struct ProfileCalls {
+    profiles: Arc<Profiles>,
+}
+
+impl fmt::Debug for ProfileCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProfileCalls").finish_non_exhaustive()
+    }
+}
+
+impl ProfileCalls {
+    /// The service.
+    #[must_use]
+    pub fn new(profiles: Arc<Profiles>) -> Self {
+        Self { profiles }
+    }
+}
+
+#[tonic::async_trait]
+impl ProfileService for ProfileCalls {
+    type LoadProfileStream = Pin<Box<dyn Stream<Item = Result<api::LoadProfileResponse, Status>> + Send>>;
+
+    async fn save_profile(&self, request: Request<Streaming<api::SaveProfileRequest>>) -> Result<Response<api::SaveProfileResponse>, Status> {
+        let (metadata, extensions, stream) = request.into_parts();
+        let caller = Request::from_parts(metadata, extensions, ());
+        let saved = upload::receive(&self.profiles, &caller, stream).await?;
+        let revision = saved.revision();
+        Ok(Response::new(api::SaveProfileResponse { snapshot: Some(snapshot(saved.view)), revision: revision.0, session_etag: revision.etag() }))
+    }
+
+    async fn get_save_status(&self, request: Request<api::GetSaveStatusRequest>) -> Result<Response<api::GetSaveStatusResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let session = SessionId::parse("session_id", &given.session_id)?;
+        let upload = UploadId::parse("upload_id", &given.upload_id)?;
+        let status = self.profiles.status(&namespace, &session, &upload).await?;
+        let state = if status.view.is_some() { api::SaveState::Committed } else { api::SaveState::Unknown };
+        Ok(Response::new(api::GetSaveStatusResponse { state: state.into(), snapshot: status.view.map(snapshot), revision: status.revision.0 }))
+    }
+
+    async fn load_profile(&self, request: Request<api::LoadProfileRequest>) -> Result<Response<Self::LoadProfileStream>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = LoadRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            have: snapshot_id("have_snapshot_id", &given.have_snapshot_id)?,
+            accept: accepted(&given.accept_codecs),
+            with_storage_state: given.with_storage_state,
+            min_revision: moment("min_revision", given.min_revision)?,
+        };
+        Ok(Response::new(answer(self.profiles.load(wanted).await?)))
+    }
+
+    async fn list_snapshots(&self, request: Request<api::ListSnapshotsRequest>) -> Result<Response<api::ListSnapshotsResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let session = SessionId::parse("session_id", &given.session_id)?;
+        let (size, since) = (page::parse_size("page_size", given.page_size)?, moment("min_revision", given.min_revision)?);
+        let page = self.profiles.list(&namespace, &session, size, &given.page_token, since).await?;
+        let snapshots = page.views.into_iter().map(snapshot).collect();
+        Ok(Response::new(api::ListSnapshotsResponse { snapshots, next_page_token: page.next, revision: page.revision.0 }))
+    }
+
+    async fn get_snapshot(&self, request: Request<api::GetSnapshotRequest>) -> Result<Response<api::GetSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let session = SessionId::parse("session_id", &given.session_id)?;
+        let wanted = snapshot_id("snapshot_id", &given.snapshot_id)?;
+        let size = entry_page_size(given.page_size)?;
+        let entries = given.with_entries.then_some((size, given.page_token.as_str()));
+        let since = moment("min_revision", given.min_revision)?;
+        let found = self.profiles.get(&namespace, &session, wanted, entries, since).await?;
+        Ok(Response::new(api::GetSnapshotResponse {
+            snapshot: Some(snapshot(found.view)),
+            entries: found.entries.iter().map(|of| entry(of)).collect(),
+            next_page_token: found.next,
+            revision: found.revision.0,
+        }))
+    }
+}
+
+/// A load as the wire has it: `begin`, pieces, `end`. If the pieces end without theirs, the stream ends with an error: never as if it were complete.
+fn answer(load: Load) -> <ProfileCalls as ProfileService>::LoadProfileStream {
+    use api::load_profile_response::Message;
+    let response = |message| Ok(api::LoadProfileResponse { message: Some(message) });
+    let root = bytes::Bytes::copy_from_slice(&load.root);
+    let begin = Message::Begin(api::LoadBegin {
+        snapshot: Some(snapshot(load.view)),
+        base_snapshot_id: load.base.map(|base| base.to_string()).unwrap_or_default(),
+        content_bytes: i64::try_from(load.content).unwrap_or(i64::MAX),
+    });
+    let next = move |pieces: Option<mpsc::Receiver<Result<LoadPiece>>>| {
+        let root = root.clone();
+        async move {
+            let mut pieces = pieces?;
+            Some(match pieces.recv().await {
+                Some(Ok(LoadPiece::Records(piece))) => (response(Message::Records(records(piece))), Some(pieces)),
+                Some(Ok(LoadPiece::StorageState(data))) => (response(Message::StorageState(api::StorageStateChunk { data })), Some(pieces)),
+                Some(Ok(LoadPiece::End)) => (response(Message::End(api::LoadEnd { manifest_root: root })), None),
+                Some(Err(error)) => (Err(error.into()), None),
+                None => (Err(Error::new(Reason::ShuttingDown, "the load was given up before its end: load again").into()), None),
+            })
+        }
+    };
+    stream::iter([response(begin)]).chain(stream::unfold(Some(load.pieces), next)).boxed()
+}
+
+#[cfg(test)]
+mod tests;
