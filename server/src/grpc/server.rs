@@ -148,9 +148,9 @@ pub async fn serve(
         .layer(With::new(CatchPanic))
         // Before anything is spent on a caller.
         .layer(With::new(Authenticate::new(tokens)))
-        // Above the permits: what these two end gives its permit back.
+        // Above the permits: what these two end gives its permit back. The flow of profiles also looks at the clock, and says more; so this one comes a little later.
         .layer(With::new(Drain::new(stopping.clone())))
-        .layer(With::new(EndIdle::new(limits.idle_timeout, tasks)))
+        .layer(With::new(EndIdle::new(limits.idle_timeout + limits.idle_timeout / 4, tasks)))
         // Above the deadline: a call is refused before its time runs.
         .layer(With::new(LimitLoad::new(limits, Arc::clone(&metrics))))
         // Innermost: it bounds the handler and nothing else.
