@@ -190,21 +190,20 @@ impl Flows {
         let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
         let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
         let (metadata, blobs, keyring) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs), Arc::clone(&stores.keyring));
-        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), profiles_config(config));
+        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), profiles(config));
         tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
         tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
         Self { sessions, profiles, hub }
     }
 }
 
-fn profiles_config(config: &Config) -> ProfilesConfig {
-    let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+fn profiles(config: &Config) -> ProfilesConfig {
     ProfilesConfig {
         save_memory: config.limits.save_memory,
         load_memory: config.limits.load_memory,
         idle: config.limits.idle_timeout,
-        frame_cache: bytes(config.blobs.frame_cache),
-        manifest_cache: bytes(config.blobs.manifest_cache),
+        frame_cache: config.blobs.frame_cache as u64,
+        manifest_cache: config.blobs.manifest_cache as u64,
         ..ProfilesConfig::default()
     }
 }
