@@ -597,7 +597,7 @@ def requests(session: str, top: Path, parent: str = "") -> list[profile_pb2.Save
 @asynccontextmanager
 async def raw(daemon: Daemon) -> AsyncIterator[profile_pb2_grpc.ProfileServiceStub]:
     async with grpc.aio.insecure_channel(daemon.target) as channel:
-        yield profile_pb2_grpc.ProfileServiceStub(channel)
+        yield profile_pb2_grpc.ProfileServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 async def send(daemon: Daemon, messages: list[profile_pb2.SaveProfileRequest]) -> Any:

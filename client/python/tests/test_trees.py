@@ -124,7 +124,12 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pyte
     (top / "d" / "c").write_bytes(b"other")
     read: list[int] = []
     real = tree.hash_leaves
-    monkeypatch.setattr(tree, "hash_leaves", lambda block: read.append(len(block)) or real(block))
+
+    def hash_leaves(block: bytes) -> bytes:
+        read.append(len(block))
+        return real(block)
+
+    monkeypatch.setattr(tree, "hash_leaves", hash_leaves)
     second = walk(top, FULL, first)
     assert read == [5], "only the changed file"
     assert [path for path in second if second[path] is not first[path]] == ["d/c"]

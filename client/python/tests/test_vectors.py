@@ -27,7 +27,7 @@ KINDS = {"file": pb.ENTRY_KIND_FILE, "directory": pb.ENTRY_KIND_DIRECTORY, "link
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def named(cases: list[dict[str, Any]]) -> Any:
+def named(cases: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case["name"])
 
 
