@@ -27,7 +27,7 @@ from cloakroom.errors import LocalError
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
 from cloakroom.profiles import walk
 
-OPTIONS = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
+OPTIONS: dict[str, Any] = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
 LOG_IN = """async () => {
   localStorage.setItem("token", "kept");
   await new Promise((done, failed) => {

@@ -524,6 +524,11 @@ async def test_big_file(client: Client, session: str, tmp_path: Path) -> None:
     await client.load(session, tmp_path / "packed", compress=True)
     for loaded in ("q", "packed"):
         assert scan(tmp_path / loaded) == scan(top)
+    fill(top, {"zeros": bytes(20 << 20), "text": b"sid=1; Path=/\n" * (1 << 20)})
+    saved = await client.save(session, top, compress=True)
+    assert saved.wire_bytes < 1 << 20
+    await client.load(session, tmp_path / "q", replace=True)
+    assert scan(tmp_path / "q") == scan(top)
 
 
 async def test_many_small_files(client: Client, session: str, tmp_path: Path) -> None:
@@ -582,7 +587,7 @@ def requests(session: str, top: Path, parent: str = "") -> list[profile_pb2.Save
     new = walk(top, Capture("full"), {})
     begin = profile_pb2.SaveBegin(session_id=session, parent_snapshot_id=parent, upload_id=str(uuid.uuid4()))
     messages = [profile_pb2.SaveProfileRequest(begin=begin)]
-    messages += [profile_pb2.SaveProfileRequest(records=records) for records in wire.pack(diff({}, new), top)]
+    messages += [profile_pb2.SaveProfileRequest(records=records) for records in wire.pack(diff({}, new), top, 1)]
     return [
         *messages,
         profile_pb2.SaveProfileRequest(end=profile_pb2.SaveEnd(manifest_root=tree.manifest_root(new.values()))),
@@ -592,7 +597,7 @@ def requests(session: str, top: Path, parent: str = "") -> list[profile_pb2.Save
 @asynccontextmanager
 async def raw(daemon: Daemon) -> AsyncIterator[profile_pb2_grpc.ProfileServiceStub]:
     async with grpc.aio.insecure_channel(daemon.target) as channel:
-        yield profile_pb2_grpc.ProfileServiceStub(channel)
+        yield profile_pb2_grpc.ProfileServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 async def send(daemon: Daemon, messages: list[profile_pb2.SaveProfileRequest]) -> Any:

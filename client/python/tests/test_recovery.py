@@ -76,7 +76,7 @@ async def test_a_save_whose_answer_was_lost_is_not_done_twice(
 
         async def upload(self: connection.Connection, method: str, requests: object, answer: object) -> object:
             calls.append(method)
-            await real(self, method, requests, answer)  # type: ignore[arg-type,type-var]
+            await real(self, method, requests, answer)  # type: ignore[arg-type]
             raise errors.Unavailable("the answer was lost")
 
         monkeypatch.setattr(connection.Connection, "upload", upload)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import scan, stream, transfer
 
-from cloakroom import install, tree
+from cloakroom import install, tree, wire
 from cloakroom.capture import Capture, describe, obstacles, running_browser
 from cloakroom.errors import LoadFailed, LocalError
 from cloakroom.install import Workshop
@@ -124,7 +124,12 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pyte
     (top / "d" / "c").write_bytes(b"other")
     read: list[int] = []
     real = tree.hash_leaves
-    monkeypatch.setattr(tree, "hash_leaves", lambda block: read.append(len(block)) or real(block))
+
+    def hash_leaves(block: bytes) -> bytes:
+        read.append(len(block))
+        return real(block)
+
+    monkeypatch.setattr(tree, "hash_leaves", hash_leaves)
     second = walk(top, FULL, first)
     assert read == [5], "only the changed file"
     assert [path for path in second if second[path] is not first[path]] == ["d/c"]
@@ -404,14 +409,21 @@ def test_a_base_that_is_not_here_is_refused(tmp_path: Path) -> None:
         loader.feed(pb.LoadProfileResponse(begin=pb.LoadBegin(base_snapshot_id="one")))
 
 
-def test_big_files_are_packed_when_that_pays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", [0, 1, 6])
+def test_data_is_packed_where_that_pays(level: int, tmp_path: Path) -> None:
     top = tmp_path / "p"
     top.mkdir()
     (top / "noise").write_bytes(random.Random(1).randbytes(3 << 20))
     (top / "text").write_bytes(b"cookie=value; path=/; secure\n" * 100_000)
-    new = walk(top, FULL, {})
-    assert all(entry.kind == FILE for entry in new.values())
-    messages = [message.records for message in stream(diff({}, new), top, b"")[1:-1]]
-    assert {records.codec for records in messages} == {pb.CODEC_RAW, pb.CODEC_DEFLATE}
-    assert sum(len(records.data) for records in messages) < 3.3 * (1 << 20)
+    messages = list(wire.pack(diff({}, walk(top, FULL, {})), top, level))
+    codecs = {records.codec for records in messages}
+    assert codecs == ({pb.CODEC_RAW, pb.CODEC_DEFLATE} if level else {pb.CODEC_RAW})
+    assert (sum(len(records.data) for records in messages) < 3.3 * (1 << 20)) == bool(level)
     assert all(records.ByteSize() <= 1 << 20 for records in messages)
+
+
+def test_how_hard_to_pack() -> None:
+    little, much = 1 << 20, 100 << 20
+    assert [wire.effort(size, None, local=local) for size in (little, much) for local in (True, False)] == [6, 6, 0, 1]
+    assert wire.effort(much, True, local=True) == 1
+    assert wire.effort(little, False, local=False) == 0

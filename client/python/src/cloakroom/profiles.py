@@ -235,14 +235,16 @@ class Profiles:
         upload_id: str = "",
         etag: str = "",
         lease_token: int = 0,
+        compress: bool | None = None,
         progress: Progress | None = None,
     ) -> SaveResult:
         """Saves a directory as the session's new head.
 
         What changed since it was loaded or saved travels, or all of it if that is not known. `policy`, `include` and
         `exclude` say what belongs to it (`client/capture.json`). The browser must have exited; `force` saves
-        nevertheless. With the same `upload_id` a save that is repeated happens once. `progress` is told how many bytes
-        of how many went.
+        nevertheless. With the same `upload_id` a save that is repeated happens once. `compress` packs the data on its
+        way, by default unless it is much and the daemon is on this host. `progress` is told how many bytes of how many
+        went.
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
@@ -269,7 +271,8 @@ class Profiles:
         async def messages(begin: pb.SaveBegin, delta: Difference, end: pb.SaveEnd) -> Requests:
             yield pb.SaveProfileRequest(namespace=link.namespace, begin=begin)
             gone, total = 0, delta.data_size()
-            async for records in disk.ahead(wire.pack(delta, top)):
+            level = wire.effort(total, compress, local=link.local)
+            async for records in disk.ahead(wire.pack(delta, top, level)):
                 yield pb.SaveProfileRequest(records=records)
                 gone += records.data_size
                 if progress:
