@@ -189,12 +189,23 @@ impl Flows {
         let most = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
         let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
         let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
-        let limits = ProfilesConfig { save_memory: config.limits.upload_memory, idle: config.limits.idle_timeout, ..ProfilesConfig::default() };
         let (metadata, blobs, keyring) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs), Arc::clone(&stores.keyring));
-        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), limits);
+        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), profiles_config(config));
         tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
         tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
         Self { sessions, profiles, hub }
+    }
+}
+
+fn profiles_config(config: &Config) -> ProfilesConfig {
+    let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    ProfilesConfig {
+        save_memory: config.limits.save_memory,
+        load_memory: config.limits.load_memory,
+        idle: config.limits.idle_timeout,
+        frame_cache: bytes(config.blobs.frame_cache),
+        manifest_cache: bytes(config.blobs.manifest_cache),
+        ..ProfilesConfig::default()
     }
 }
 

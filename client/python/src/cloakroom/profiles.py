@@ -1,8 +1,8 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
-"""Saving and loading profiles: what differs is found and sent; what comes is verified before anybody sees it.
+"""Saving and loading profiles: walk, hash, diff, save; load, verify, rename.
 
 The algorithm is that of `proto/cloakroom/v1/profile.proto`; `client/vectors/README.md` lays down to the last leaf what
-makes a difference. Walking and hashing are in `tree`, messages in `wire`, the last step of a load in `install`.
+makes a difference. Entries and their digests are in `tree`, messages in `wire`, the last step of a load in `install`.
 """
 
 import asyncio
@@ -27,6 +27,22 @@ from .v1 import profile_pb2 as pb
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 Requests = AsyncGenerator[pb.SaveProfileRequest, None]
+
+
+def walk(directory: Path, capture: Capture, known: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Looks at everything that travels, in order of the paths; what still is as `known` says is not read again."""
+    found, pending = [], [""]
+    with tree.file_system():
+        while pending:
+            prefix = pending.pop()
+            with os.scandir(f"{directory}/{prefix}") as items:
+                for item in items:
+                    path = prefix + item.name
+                    if capture.verdict(path) and (entry := tree.look(item.path, path, known.get(path))):
+                        found.append(entry)
+                        if entry.kind == DIRECTORY:
+                            pending.append(path + "/")
+    return tree.in_order(found)
 
 
 def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
@@ -239,7 +255,7 @@ class Profiles:
             origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force)
             old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
             base = old.entries if old else {}
-            new = await asyncio.to_thread(tree.walk, top, rules, base)
+            new = await asyncio.to_thread(walk, top, rules, base)
             delta = await asyncio.to_thread(diff, base, new)
             end = pb.SaveEnd(manifest_root=await asyncio.to_thread(tree.manifest_root, new.values()))
             begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)

@@ -44,6 +44,7 @@ impl Concern for Authenticate {
         };
         match caller {
             Ok(Some(caller)) => {
+                tracing::Span::current().record("caller", &*caller.name);
                 request.extensions_mut().insert(caller);
                 next.run(request).await
             }

@@ -81,6 +81,7 @@ fn span(method: &Method, id: &HeaderValue) -> Span {
         rpc.service = &*method.service,
         rpc.method = &*method.name,
         rpc.grpc.status_code = field::Empty,
+        caller = field::Empty,
         code = field::Empty,
         latency_ms = field::Empty,
         request_id = id.to_str().unwrap_or_default(),
