@@ -1,6 +1,6 @@
 //! The rules of the metadata contract, each an executable function with the rule's name. Every engine runs all of them, plain and with faults:
 //!
-//! ```ignore
+//! ```text
 //! cloakroom_server::conformance!(MyFixture::start().await);
 //! ```
 //!
@@ -37,6 +37,8 @@ use super::{
 };
 use crate::model::id::Namespace;
 
+/// For runners' own implementations of [`Fixture`].
+pub use async_trait::async_trait;
 pub use faulty::Faulty;
 
 /// What a runner supplies: one store of the engine under test. Rules choose namespaces that nobody used before.
@@ -65,7 +67,7 @@ macro_rules! conformance {
     };
     (@rules [$make:ident [$($given:tt)*]]) => {
         $crate::conformance! {
-            @$make [$($given)*] [a_fault_after_any_step_leaves_all_or_nothing]
+            @$make [$($given)*] [a_fault_after_any_step_leaves_all_or_nothing a_fault_among_concurrent_commits_leaves_each_all_or_nothing]
             alternatives_pick_the_first_that_holds
             each_alternative_names_the_first_thing_against_it
             thirty_two_alternatives_fit
