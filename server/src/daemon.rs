@@ -20,7 +20,8 @@ use std::{
 };
 
 use cloakroom_api::v1::{
-    admin_service_server::AdminServiceServer, invalidation_service_server::InvalidationServiceServer, session_service_server::SessionServiceServer,
+    admin_service_server::AdminServiceServer, invalidation_service_server::InvalidationServiceServer, profile_service_server::ProfileServiceServer,
+    session_service_server::SessionServiceServer,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,12 +29,22 @@ use tokio_util::sync::CancellationToken;
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
-    flow::{follow, invalidate::Invalidation, keyring::Keyring, sessions::Sessions, sweep, tasks::Tasks, watch::Hub},
+    flow::{
+        follow,
+        invalidate::Invalidation,
+        keyring::Keyring,
+        profiles::{Profiles, ProfilesConfig},
+        sessions::Sessions,
+        sweep,
+        tasks::Tasks,
+        watch::Hub,
+    },
     grpc::{
         admin::Admin,
         auth::Tokens,
         health::Health,
         invalidations::Invalidations,
+        profiles::ProfileCalls,
         server::{self, Server, Services, Shared},
         sessions::SessionCalls,
     },
@@ -94,11 +105,15 @@ impl Daemon {
         let readiness = Arc::new(Readiness::new(stores.probes()));
         let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
         let invalidation = Invalidation::new(Arc::clone(&stores.metadata));
+        let bounds = ProfilesConfig { save_memory: config.limits.upload_memory, idle: config.limits.idle_timeout, ..ProfilesConfig::default() };
+        let (metadata, blobs) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs));
+        let profiles = Profiles::new(metadata, blobs, Arc::clone(&keyring), Arc::clone(&sessions), Arc::clone(&tasks), bounds);
         let invalidations = Invalidations::new(Arc::clone(&hub), keyring, invalidation, config.watch.bookmark_interval);
-        let unary = config.limits.message_bytes;
+        let (unary, piece) = (config.limits.message_bytes, config.limits.profile_message_bytes);
         let services = Services::new()?
             .with(AdminServiceServer::new(admin).max_decoding_message_size(unary))
             .with(SessionServiceServer::new(SessionCalls::new(Arc::clone(&sessions))).max_decoding_message_size(unary))
+            .with(ProfileServiceServer::new(ProfileCalls::new(profiles)).max_decoding_message_size(piece))
             .with(InvalidationServiceServer::new(invalidations).max_decoding_message_size(unary));
 
         let mut health = Health::new(services.health()).await;
