@@ -1,7 +1,8 @@
 //! Where everything is wired.
 //!
 //! ```text
-//! config ─► stores ─► flows ─► services ─► layers ─► gRPC port
+//! config ─► stores ──► flows ──► services ─► layers ─► gRPC port
+//!              │         └─ sweeper, hub
 //!              └─────► readiness ─► health, HTTP port
 //! ```
 
@@ -14,7 +15,6 @@ use std::{
     future::{Future, IntoFuture as _},
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -32,7 +32,6 @@ use crate::{
     flow::{
         follow,
         invalidate::Invalidation,
-        keyring::Keyring,
         profiles::{Profiles, ProfilesConfig},
         sessions::Sessions,
         sweep,
@@ -65,7 +64,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(1);
 /// A daemon whose stores are open and whose ports are bound. [`Self::serve`] makes it answer.
 pub struct Daemon {
     stores: Stores,
-    hub: Arc<Hub>,
+    flows: Flows,
     services: Services,
     server: Server,
     shared: Shared,
@@ -98,35 +97,19 @@ impl Daemon {
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
         let stores = Stores::open(&config).await?;
-        let keyring = Keyring::open(&stores::key_source(&config), Arc::clone(&stores.metadata), Arc::clone(&stores.blobs) as _).await?;
-        let quota = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
-        let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&keyring), quota));
-        let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(&tasks)));
-        let readiness = Arc::new(Readiness::new(stores.probes()));
-        let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(&readiness), &config.limits)?;
-        let invalidation = Invalidation::new(Arc::clone(&stores.metadata));
-        let bounds = ProfilesConfig { save_memory: config.limits.upload_memory, idle: config.limits.idle_timeout, ..ProfilesConfig::default() };
-        let (metadata, blobs) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs));
-        let profiles = Profiles::new(metadata, blobs, Arc::clone(&keyring), Arc::clone(&sessions), Arc::clone(&tasks), bounds);
-        let invalidations = Invalidations::new(Arc::clone(&hub), keyring, invalidation, config.watch.bookmark_interval);
-        let (unary, piece) = (config.limits.message_bytes, config.limits.profile_message_bytes);
-        let services = Services::new()?
-            .with(AdminServiceServer::new(admin).max_decoding_message_size(unary))
-            .with(SessionServiceServer::new(SessionCalls::new(Arc::clone(&sessions))).max_decoding_message_size(unary))
-            .with(ProfileServiceServer::new(ProfileCalls::new(profiles)).max_decoding_message_size(piece))
-            .with(InvalidationServiceServer::new(invalidations).max_decoding_message_size(unary));
+        let readiness = Arc::new(Readiness::new(stores.probes(), Arc::clone(&metrics)));
+        let flows = Flows::new(&stores, &config, &tasks);
+        let services = services(&stores, &flows, &readiness, &config)?;
 
         let mut health = Health::new(services.health()).await;
         health.follow(&*readiness.check().await).await;
         if let Some(tokens) = &tokens {
             tasks.spawn(Arc::clone(tokens).follow(tasks.stopping()));
         }
-        tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(&tasks)));
-        tasks.spawn(sweep::run(sessions, tasks.stopping()));
         let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
         let server = server::builder(&config)?;
         let shared = Shared { config, tokens, metrics, tasks };
-        Ok(Self { stores, hub, services, server, shared, shown, health, grpc, http })
+        Ok(Self { stores, flows, services, server, shared, shown, health, grpc, http })
     }
 
     /// Where gRPC is served; the real port when 0 was asked for.
@@ -145,12 +128,17 @@ impl Daemon {
         self.http.local_addr().map_err(no_address)
     }
 
-    /// Where data is kept on this machine; `None` when nothing is.
+    /// Where data is kept: the directory on this machine, or `memory`, or `remote`.
     #[must_use]
-    pub fn data_dir(&self) -> Option<PathBuf> {
+    pub fn data(&self) -> String {
         let config = &self.shared.config;
-        let on_disk = config.metadata.engine == Engine::Embedded || config.blobs.backend == Backend::Local;
-        on_disk.then(|| std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()))
+        match (config.metadata.engine, config.blobs.backend) {
+            (Engine::Embedded, _) | (_, Backend::Local) => {
+                std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()).display().to_string()
+            }
+            (Engine::Ephemeral, Backend::Memory) => "memory".to_owned(),
+            _ => "remote".to_owned(),
+        }
     }
 
     /// How the stores are.
@@ -163,15 +151,15 @@ impl Daemon {
     /// # Errors
     /// `INTERNAL` when the gRPC server fails as a whole.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { stores, hub, services, server, shared, shown, health, grpc, http } = self;
+        let Self { stores, flows, services, server, shared, shown, health, grpc, http } = self;
         let tasks = Arc::clone(&shared.tasks);
         let (stopping, cut, done) = (shown.stopping.clone(), CancellationToken::new(), CancellationToken::new());
         let deadline = shared.config.shutdown_deadline;
         tasks.spawn(health.watch(Arc::clone(&shown.readiness), stopping.clone()));
         let ending = async {
             tokio::select! { () = shutdown => tracing::info!("stopping: no new calls"), () = done.cancelled() => {} }
-            hub.drain();
             stopping.cancel();
+            flows.hub.drain();
             if done.run_until_cancelled(tokio::time::sleep(deadline)).await.is_some() {
                 tracing::warn!(?deadline, "calls that were still running are cut off");
                 cut.cancel();
@@ -184,9 +172,54 @@ impl Daemon {
         };
         let (served, (), ()) = tokio::join!(serving, ending, look(http, shown, done.clone()));
         tasks.stop(TASKS_DEADLINE).await;
-        stores.close().await;
+        stores.closing.close().await;
         served
     }
+}
+
+/// What spans the stores.
+struct Flows {
+    sessions: Arc<Sessions>,
+    profiles: Arc<Profiles>,
+    hub: Arc<Hub>,
+}
+
+impl Flows {
+    fn new(stores: &Stores, config: &Config, tasks: &Arc<Tasks>) -> Self {
+        let most = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
+        let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
+        let (metadata, blobs, keyring) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs), Arc::clone(&stores.keyring));
+        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), profiles(config));
+        tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
+        tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
+        Self { sessions, profiles, hub }
+    }
+}
+
+fn profiles(config: &Config) -> ProfilesConfig {
+    ProfilesConfig {
+        save_memory: config.limits.save_memory,
+        load_memory: config.limits.load_memory,
+        idle: config.limits.idle_timeout,
+        frame_cache: config.blobs.frame_cache as u64,
+        manifest_cache: config.blobs.manifest_cache as u64,
+        ..ProfilesConfig::default()
+    }
+}
+
+/// Every service, each over the flows it needs.
+fn services(stores: &Stores, flows: &Flows, readiness: &Arc<Readiness>, config: &Config) -> Result<Services> {
+    let most = config.limits.message_bytes;
+    let sessions = SessionCalls::new(Arc::clone(&flows.sessions));
+    let invalidation = Invalidation::new(Arc::clone(&stores.metadata));
+    let invalidations = Invalidations::new(Arc::clone(&flows.hub), Arc::clone(&stores.keyring), invalidation, config.watch.bookmark_interval);
+    let admin = Admin::new(Arc::clone(&stores.metadata), Arc::clone(readiness), &config.limits)?;
+    Ok(Services::new()?
+        .with(SessionServiceServer::new(sessions).max_decoding_message_size(most))
+        .with(ProfileServiceServer::new(ProfileCalls::new(Arc::clone(&flows.profiles))).max_decoding_message_size(config.limits.profile_message_bytes))
+        .with(InvalidationServiceServer::new(invalidations).max_decoding_message_size(most))
+        .with(AdminServiceServer::new(admin).max_decoding_message_size(most)))
 }
 
 /// Health and metrics can be read until the last call has ended.

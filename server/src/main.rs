@@ -53,8 +53,7 @@ async fn serve(config: Config) -> Result<()> {
     let (mut first, mut second) = (Stop::listen()?, Stop::listen()?);
     let people = config.telemetry.log_format == LogFormat::Text;
     let daemon = Daemon::start(config).await?;
-    let (grpc, http) = (daemon.grpc_address()?, daemon.http_address()?);
-    let data = daemon.data_dir().map_or_else(|| "memory".to_owned(), |path| path.display().to_string());
+    let (grpc, http, data) = (daemon.grpc_address()?, daemon.http_address()?, daemon.data());
     answer(&format!("cloakroomd ready grpc={grpc} http={http} data={data}\n"))?;
     if people {
         say(&format!(

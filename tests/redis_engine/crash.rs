@@ -68,6 +68,18 @@ async fn what_was_acknowledged_survives_kill_9_and_the_rest_is_all_or_nothing() 
     revisions.dedup();
     assert_eq!(revisions.len(), acknowledged.len(), "a revision was issued twice");
 
+    let members = check(&store, &acknowledged).await;
+    let records: i64 =
+        redis::cmd("EVAL").arg("return #redis.call('KEYS', 'cloakroom:{team-7}:r:*')").arg(0).query_async(&mut super::raw(&server.url()).await).await.unwrap();
+    assert_eq!(records, 2 * i64::try_from(members.len()).unwrap(), "a record without its member");
+    let counted =
+        apply(&store, Txn { adds: vec![Add { counter: key("pairs"), delta: -i64::try_from(members.len()).unwrap(), max: 0 }], ..Txn::default() }).await;
+    assert!(counted.revision.0 > *revisions[revisions.len() - 1]);
+    println!("{} commits acknowledged over {ROUNDS} kills, {} applied", acknowledged.len(), members.len());
+}
+
+/// All that was acknowledged is there, and every pair is whole. Returns all pairs.
+async fn check(store: &RedisStore, acknowledged: &HashMap<String, i64>) -> Vec<(i64, String)> {
     let mut members = Vec::new();
     loop {
         let after = members.last().cloned();
@@ -91,11 +103,5 @@ async fn what_was_acknowledged_survives_kill_9_and_the_rest_is_all_or_nothing() 
             }
         }
     }
-    let records: i64 =
-        redis::cmd("EVAL").arg("return #redis.call('KEYS', 'cloakroom:{team-7}:r:*')").arg(0).query_async(&mut super::raw(&server.url()).await).await.unwrap();
-    assert_eq!(records, 2 * i64::try_from(members.len()).unwrap(), "a record without its member");
-    let counted =
-        apply(&store, Txn { adds: vec![Add { counter: key("pairs"), delta: -i64::try_from(members.len()).unwrap(), max: 0 }], ..Txn::default() }).await;
-    assert!(counted.revision.0 > *revisions[revisions.len() - 1]);
-    println!("{} commits acknowledged over {ROUNDS} kills, {} applied", acknowledged.len(), members.len());
+    members
 }

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that meets something unexpected has failed")]
 
+mod conformance;
 mod crash;
 mod histories;
+mod logs;
 mod outages;
 mod proxy;
 mod refusals;
+mod soak;
 mod wakeups;
 
 use std::time::Duration;

@@ -1,8 +1,10 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
 /**
- * @file Playwright on profiles. A profile keeps persistent cookies, localStorage and IndexedDB; Chromium drops session cookies from it, so these travel in the
- * storage state beside it. Nothing here depends on Playwright: its objects come from the caller.
+ * @file Playwright on profiles. A profile carries everything that the browser itself keeps: cookies with an expiry, localStorage, IndexedDB. It does not carry session
+ * cookies, which Chromium deletes when it starts: they travel in the storage state beside it. Take that with `capture` before the context is closed, and give it to `launch`
+ * after the profile was loaded; save after closing, because only then the browser has written everything. `openContext` and `saveContext` do all of that.
+ * Playwright's objects come from the caller, so this package does not depend on it.
  */
 
 import fs from 'node:fs';
@@ -32,78 +34,88 @@ import { liveBrowser } from './system.js';
  * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: any): Promise<C> }} BrowserType
  */
 
-/** Flags that keep a Chromium profile readable on other machines of the same operating system: its cookie key does not go into this machine's keyring. */
-export const portableArgs = Object.freeze(['--password-store=basic', '--use-mock-keychain']);
+/**
+ * Chromium seals its cookies with a key. With these flags it is one that every machine has, instead of one from a keyring, which does not travel. Every launch on a profile
+ * needs them: cookies that were sealed with one key cannot be read with the other.
+ */
+export const PORTABLE_FLAGS = Object.freeze(['--password-store=basic', '--use-mock-keychain', '--hide-crash-restore-bubble']);
 
 /** For how long a browser may take to exit after its context was closed. */
 const EXIT_MS = 10_000;
 
 /**
- * Says in the profile that the browser has exited, so that Chromium does not greet the next page with an offer to restore the last ones. A profile that was saved while
- * its browser ran, or after it was killed, says otherwise.
+ * Makes a Chromium profile say that its browser ended well, so that the next one asks and restores nothing. One that was saved while its browser ran, or
+ * after it was killed, says otherwise.
  *
  * @param {string} directory a profile that no browser has open
  * @returns {boolean} whether something had to be changed
  */
-export function markExited(directory) {
-  const preferences = `${directory}/Default/Preferences`;
-  let text;
-  try {
-    text = fs.readFileSync(preferences, 'utf8');
-  } catch {
-    return false;
+export function mend(directory) {
+  let mended = false;
+  const profiles = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+  for (const preferences of profiles.map((name) => `${directory}/${name}/Preferences`).filter((path) => fs.existsSync(path))) {
+    const text = fs.readFileSync(preferences, 'utf8');
+    // Only these values change, so that everything else, numbers too large for JavaScript included, stays as the browser wrote it.
+    const sound = text.replace(/("exit_type"\s*:\s*)"(?!Normal")[^"]*"/, '$1"Normal"').replace(/("exited_cleanly"\s*:\s*)false/, '$1true');
+    if (sound === text) continue;
+    const aside = `${preferences}.${process.pid}.tmp`;
+    fs.writeFileSync(aside, sound, { mode: fs.statSync(preferences).mode });
+    fs.renameSync(aside, preferences);
+    mended = true;
   }
-  // Only these values change, so that everything else, numbers too large for JavaScript included, stays as the browser wrote it.
-  const marked = text.replace(/("exit_type"\s*:\s*)"(?!Normal")[^"]*"/, '$1"Normal"').replace(/("exited_cleanly"\s*:\s*)false/, '$1true');
-  if (marked === text) return false;
-  const aside = `${preferences}.${process.pid}.tmp`;
-  fs.writeFileSync(aside, marked, { mode: fs.statSync(preferences).mode });
-  fs.renameSync(aside, preferences);
-  return true;
+  return mended;
 }
 
 /**
- * @param {StorageState | undefined} storageState
- * @returns {Cookie[]} the cookies that the browser keeps only while it runs
+ * @param {StorageState | string | Uint8Array | undefined} storageState as Playwright gives it, or that as JSON
+ * @returns {Cookie[]} the cookies that a profile does not keep
  */
 export function sessionCookies(storageState) {
-  return (storageState?.cookies ?? []).filter(({ expires }) => expires === -1 || expires === undefined);
+  if (!storageState) return [];
+  const isJson = typeof storageState === 'string' || storageState instanceof Uint8Array;
+  try {
+    /** @type {StorageState} */
+    const { cookies } = isJson ? JSON.parse(Buffer.from(storageState).toString('utf8')) : storageState;
+    return cookies.filter(({ expires = -1 }) => expires === -1);
+  } catch {
+    throw new LocalError("this is no storage state of Playwright's: it has no list of cookies", { reason: 'STATE_UNUSABLE' });
+  }
 }
 
 /**
- * Reads a context's storage state: all its cookies, localStorage, and IndexedDB.
- *
- * @template {Context} C
- * @param {C} context
- * @returns {Promise<StorageState>}
- */
-export function captureStorageState(context) {
-  return context.storageState({ indexedDB: true });
-}
-
-/**
- * Puts back into a context on a loaded profile what the profile does not keep.
+ * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
  *
  * @param {Context} context
- * @param {StorageState | undefined} storageState
- * @returns {Promise<number>} how many cookies that were
+ * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
+ * @returns {Promise<StorageState>}
  */
-export async function restoreSessionCookies(context, storageState) {
-  const cookies = sessionCookies(storageState);
-  if (cookies.length > 0) await context.addCookies(cookies);
-  return cookies.length;
+export function capture(context, { indexedDB = true } = {}) {
+  return context.storageState({ indexedDB });
 }
 
 /**
- * Starts a browser on a loaded profile.
+ * Adds the session cookies of a storage state to a context on a profile, which has everything else already.
+ *
+ * @param {Context} context
+ * @param {StorageState | string | Uint8Array | undefined} storageState
+ * @returns {Promise<void>}
+ */
+export async function restore(context, storageState) {
+  const cookies = sessionCookies(storageState);
+  if (cookies.length > 0) await context.addCookies(cookies);
+}
+
+/**
+ * Opens a persistent context on a profile, with the session cookies of a storage state.
  *
  * @template {Context} C
  * @param {BrowserType<C>} browserType such as `chromium`
  * @param {string} directory the profile
- * @param {Record<string, any> & { args?: string[], storageState?: StorageState }} [options] Playwright's own, and the storage state that was saved with the profile
+ * @param {Record<string, any> & { args?: string[], storageState?: StorageState | string | Uint8Array }} [options] those of Playwright's
+ *   `launchPersistentContext`, and the storage state that was saved with the profile
  * @returns {Promise<C>}
  */
-export async function launchPersistentContext(browserType, directory, { storageState, args = [], ...options } = {}) {
+export async function launch(browserType, directory, { storageState, args = [], ...options } = {}) {
   const pid = liveBrowser(directory);
   if (pid) {
     throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it first`, {
@@ -111,12 +123,12 @@ export async function launchPersistentContext(browserType, directory, { storageS
       metadata: { pid: String(pid) },
     });
   }
-  markExited(directory);
-  const portable =
-    browserType.name() === 'chromium' ? portableArgs.filter((flag) => !args.some((arg) => arg.split('=')[0] === flag.split('=')[0])) : [];
-  const context = await browserType.launchPersistentContext(directory, { ...options, args: [...portable, ...args] });
+  mend(directory);
+  const given = new Set(args.map((arg) => arg.split('=')[0]));
+  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !given.has(flag.split('=')[0])) : [];
+  const context = await browserType.launchPersistentContext(directory, { ...options, args: [...ours, ...args] });
   try {
-    await restoreSessionCookies(context, storageState);
+    await restore(context, storageState);
   } catch (error) {
     await context.close();
     throw error;
@@ -147,21 +159,22 @@ export async function openContext(client, sessionId, browserType, directory, { l
       });
     }
   }
-  return launchPersistentContext(browserType, directory, { ...options, storageState });
+  return launch(browserType, directory, { ...options, storageState });
 }
 
 /**
- * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head.
+ * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head. IndexedDB goes with the profile, as a difference; with
+ * `indexedDB` it goes with the storage state once more, whole, for workers that use that without the profile.
  *
  * @param {Client} client
  * @param {string} sessionId
  * @param {Context} context
  * @param {string} directory its profile
- * @param {import('./transfers.js').SaveOptions} [options]
+ * @param {import('./transfers.js').SaveOptions & { indexedDB?: boolean }} [options]
  * @returns {Promise<import('./transfers.js').Saved>}
  */
-export async function saveContext(client, sessionId, context, directory, options = {}) {
-  const storageState = await captureStorageState(context);
+export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
+  const storageState = await capture(context, { indexedDB });
   const browserVersion = context.browser()?.version();
   await context.close();
   for (const end = Date.now() + EXIT_MS; liveBrowser(directory) && Date.now() < end;) await sleep(20);

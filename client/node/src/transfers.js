@@ -31,11 +31,20 @@ import { look, manifestRoot, spanOf } from './tree.js';
  * @property {number} [leaseToken] the lease under which this is saved
  * @property {Partial<import('./messages.js').Portability>} [portability] where the profile comes from, as far as the caller knows better
  * @property {boolean} [force] save although a live browser holds the profile; what it has not yet written is then missing
+ * @property {boolean} [compress] pack the data on its way; if not given, unless the daemon is on this host and there is much of it
  * @property {Progress} [progress]
  * @property {AbortSignal} [signal]
  */
 /** @typedef {SaveExtras & import('./capture.js').CaptureOptions} SaveOptions */
-/** @typedef {{ snapshot: Snapshot, revision: number, sessionEtag: string }} Saved `sessionEtag` is empty if the answer itself was lost and asked for again */
+/**
+ * @typedef {object} Saved
+ * @property {Snapshot} snapshot the session's new head
+ * @property {number} revision the revision of the change
+ * @property {string} sessionEtag the session's etag after the save; empty if the answer was lost and the save was found committed afterwards
+ * @property {string} uploadId names this save; give it back to repeat it
+ * @property {number} messages how many were sent; 0 if the answer was lost
+ * @property {number} wireBytes their bytes, before gRPC frames them; 0 if the answer was lost
+ */
 
 /**
  * @typedef {object} LoadOptions
@@ -62,7 +71,7 @@ import { look, manifestRoot, spanOf } from './tree.js';
 /** How often a broken stream is tried in all, and a profile that changes is read anew. */
 const ATTEMPTS = 5;
 const READS = 3;
-/** Bytes of content above which packing quickly beats packing well. */
+/** Bytes of content above which packing quickly beats packing well; on one host, above which packing does not pay. */
 const FAST_ABOVE = 4 * 1024 * 1024;
 /** Bytes of a storage state in one message. */
 const CHUNK = 256 * 1024;
@@ -125,7 +134,7 @@ function teller(progress) {
  * @returns {Promise<Saved>}
  */
 export async function save(connection, sessionId, directory, options = {}) {
-  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, progress, signal } = options;
+  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, signal } = options;
   const keeps = capture({ policy, include, exclude });
   const from = path.resolve(directory);
   if (!lstat(from)?.isDirectory()) {
@@ -144,7 +153,7 @@ export async function save(connection, sessionId, directory, options = {}) {
     const root = manifestRoot(entries);
     const change = diff(base, entries);
     try {
-      const saved = await send(connection, from, begin, change, state, root, progress, signal);
+      const saved = await send(connection, from, begin, change, state, root, options);
       writeSidecar(from, { namespace: connection.namespace, sessionId, snapshotId: saved.snapshot.id, manifestRoot: root, entries });
       return saved;
     } catch (error) {
@@ -162,15 +171,14 @@ export async function save(connection, sessionId, directory, options = {}) {
  * @param {import('./messages.js').Difference} change
  * @param {Buffer} state
  * @param {Buffer} root
- * @param {Progress} [progress]
- * @param {AbortSignal} [signal]
+ * @param {SaveOptions} options
  * @returns {Promise<Saved>}
  */
-async function send(connection, directory, begin, change, state, root, progress, signal) {
+async function send(connection, directory, begin, change, state, root, { compress = !connection.loopback, progress, signal }) {
   const sent = change.runs.filter(({ copyPath }) => copyPath === undefined);
   const total = sent.reduce((sum, { entry, firstLeaf, leafCount }) => sum + spanOf(change.entries[entry].size, firstLeaf, leafCount), state.length);
   const tell = teller(progress);
-  const level = total > FAST_ABOVE ? 1 : 6;
+  const level = total <= FAST_ABOVE ? 6 : compress ? 1 : 0;
   async function* messages() {
     let done = 0;
     yield { namespace: connection.namespace, begin };
@@ -186,10 +194,18 @@ async function send(connection, directory, begin, change, state, root, progress,
     yield { end: { manifestRoot: root } };
     tell(done, total);
   }
+  // A daemon that is not there at all is not waited for five times.
+  await connection.ready(signal);
   for (let attempt = 1; ; attempt++) {
     try {
-      const answer = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
-      return { snapshot: snapshot(answer.snapshot), revision: Number(answer.revision), sessionEtag: answer.sessionEtag };
+      const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
+      return {
+        snapshot: snapshot(answer.snapshot),
+        revision: Number(answer.revision),
+        sessionEtag: answer.sessionEtag,
+        uploadId: begin.uploadId,
+        ...sent,
+      };
     } catch (error) {
       if (!(error instanceof Unavailable) || attempt === ATTEMPTS) throw error;
       await sleep(backoff(attempt, error.retryDelaySeconds), undefined, { signal });
@@ -198,7 +214,9 @@ async function send(connection, directory, begin, change, state, root, progress,
     const status = await saveStatus(connection, begin.sessionId, begin.uploadId, { signal }).catch((error) => {
       if (!(error instanceof Unavailable)) throw error;
     });
-    if (status?.snapshot) return { snapshot: status.snapshot, revision: status.snapshot.revision, sessionEtag: '' };
+    if (status?.snapshot) {
+      return { snapshot: status.snapshot, revision: status.snapshot.revision, sessionEtag: '', uploadId: begin.uploadId, messages: 0, wireBytes: 0 };
+    }
   }
 }
 
@@ -317,6 +335,7 @@ export async function load(connection, sessionId, directory, options = {}) {
  */
 async function receive(connection, request, workspace, base, progress, signal) {
   const tell = teller(progress);
+  await connection.ready(signal);
   for (let attempt = 1; ; attempt++) {
     const shelf = fs.mkdtempSync(`${workspace}/shelf-`);
     const assembly = new Assembly(shelf, base);

@@ -26,13 +26,13 @@ import { change, duration, seconds, short } from './messages.js';
  * - `changes`: what happened, in order.
  * - `bookmark`: everything up to `revision` was told.
  * - `reset`: changes may have been missed. Forget everything that the selectors cover and read it anew, at some moment within `spreadSeconds`.
- *   `reason` is `COMPACTED`, `HISTORY_CHANGED`, `SLOW_CONSUMER`, `GAP`, or `UNKNOWN` if the daemon told of something that this client does not know.
+ *   `reason` is `COMPACTED`, `HISTORY_CHANGED`, `SLOW_CONSUMER`, `GAP`, or `UNKNOWN_CHANGE` if the daemon told of something that this client does not know.
  *
  * @typedef {{ resumeToken: Buffer } & (
- *   | { type: 'opened', revision: number }
- *   | { type: 'changes', changes: Change[] }
- *   | { type: 'bookmark', revision: number }
- *   | { type: 'reset', reason: string, revision: number, spreadSeconds: number }
+ *   | { kind: 'opened', revision: number }
+ *   | { kind: 'changes', revision: number, changes: Change[] }
+ *   | { kind: 'bookmark', revision: number }
+ *   | { kind: 'reset', reason: string, revision: number, spreadSeconds: number }
  * )} WatchEvent
  */
 
@@ -71,14 +71,24 @@ export class Watch {
 
   /** @returns {AsyncGenerator<WatchEvent, void, void>} */
   async *[Symbol.asyncIterator]() {
-    for (let failures = 0; ;) {
+    let [failures, seen, forgotten] = [0, false, false];
+    while (!this.ended) {
       let pauseSeconds = 0;
       try {
         for await (const message of this.stream()) {
-          failures = 0;
           if (message.event === 'opened') this.intervalSeconds = seconds(message.opened.bookmarkInterval) || this.intervalSeconds;
+          else failures = 0;
           const event = this.event(message);
-          if (event) yield event;
+          if (event && forgotten)
+            yield {
+              kind: 'reset',
+              reason: 'HISTORY_CHANGED',
+              revision: event.revision,
+              spreadSeconds: this.intervalSeconds,
+              resumeToken: event.resumeToken,
+            };
+          else if (event) yield event;
+          [seen, forgotten] = [true, false];
           if (message.resumeToken.length > 0) this.resumeToken = message.resumeToken;
           if (message.event === 'draining') {
             pauseSeconds = seconds(message.draining.retryAfter);
@@ -87,12 +97,15 @@ export class Watch {
         }
       } catch (error) {
         if (this.ended) return;
-        if (!(error instanceof CloakroomError) || !PASSING.includes(error.code)) throw error;
-        pauseSeconds = Math.max(pauseSeconds, error.retryDelaySeconds ?? 0);
+        if (!(error instanceof CloakroomError)) throw error;
+        if (error.reason === 'INVALID_RESUME_TOKEN' && seen) {
+          // The token was good once: the daemon has lost its keys, and with them everything else.
+          [this.resumeToken, this.afterRevision, forgotten] = [undefined, undefined, true];
+        } else if (!PASSING.includes(error.code)) throw error;
+        pauseSeconds = error.retryDelaySeconds ?? 0;
       }
       failures++;
       await sleep(backoff(failures, pauseSeconds), undefined, { signal: this.signal }).catch(() => {});
-      if (this.ended) return;
     }
   }
 
@@ -119,21 +132,22 @@ export class Watch {
    * @returns {WatchEvent | undefined} undefined if it is the watch's own business
    */
   event({ event, resumeToken, opened, batch, bookmark, reset }) {
-    if (event === 'opened') return { type: 'opened', revision: opened.revision, resumeToken };
-    if (event === 'bookmark') return { type: 'bookmark', revision: bookmark.revision, resumeToken };
+    if (event === 'opened') return { kind: 'opened', revision: opened.revision, resumeToken };
+    if (event === 'bookmark') return { kind: 'bookmark', revision: bookmark.revision, resumeToken };
     if (event === 'draining') return undefined;
     if (event === 'reset') {
       return {
-        type: 'reset',
-        reason: short(reset.reason, 'REASON_') || 'UNKNOWN',
+        kind: 'reset',
+        reason: short(reset.reason, 'REASON_'),
         revision: reset.revision,
         spreadSeconds: seconds(reset.spread),
         resumeToken,
       };
     }
     const changes = (batch?.changes ?? []).map(change);
-    if (event === 'batch' && !changes.some((/** @type {Change} */ { kind }) => kind === 'UNKNOWN')) return { type: 'changes', changes, resumeToken };
+    if (event === 'batch' && !changes.some((/** @type {Change} */ { kind }) => kind === 'UNKNOWN'))
+      return { kind: 'changes', revision: changes.at(-1).revision, changes, resumeToken };
     // Something of a newer daemon: what it means is not known here, so nothing read before can be trusted.
-    return { type: 'reset', reason: 'UNKNOWN', revision: changes.at(-1)?.revision ?? 0, spreadSeconds: 0, resumeToken };
+    return { kind: 'reset', reason: 'UNKNOWN_CHANGE', revision: changes.at(-1)?.revision ?? 0, spreadSeconds: 0, resumeToken };
   }
 }

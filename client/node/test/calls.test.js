@@ -21,9 +21,9 @@ import {
   SessionDeleted,
   Unavailable,
 } from '../src/index.js';
-import { failure } from './support/failure.js';
-import { peer, refusal } from './support/peer.js';
-import { temporary } from './support/trees.js';
+import { failure } from '../support/failure.js';
+import { peer, refusal } from '../support/peer.js';
+import { temporary } from '../support/trees.js';
 
 const session = {
   id: 's',

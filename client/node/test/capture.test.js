@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { capture, compileGlob } from '../src/capture.js';
 import { LocalError } from '../src/errors.js';
-import { vectors } from './support/vectors.js';
+import { vectors } from '../support/vectors.js';
 
 const { globs, bad_globs: badGlobs, decisions, callers } = vectors('capture.json');
 

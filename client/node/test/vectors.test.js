@@ -9,8 +9,8 @@ import { LoadFailed } from '../src/errors.js';
 import { faultInPath, faultInTarget } from '../src/paths.js';
 import { Assembly, diff, scan } from '../src/profiles.js';
 import { LEAF, manifestRoot } from '../src/tree.js';
-import { entriesOf, entryOf, leavesOf, picture, plant, temporary } from './support/trees.js';
-import { content, vectors } from './support/vectors.js';
+import { entriesOf, entryOf, leavesOf, picture, plant, temporary } from '../support/trees.js';
+import { content, vectors } from '../support/vectors.js';
 
 test('digests', () => {
   for (const { name, content: pieces, size, sha256, leaf_count: count, leaves, last_leaf: last, root } of vectors('digests.json').files) {

@@ -10,13 +10,9 @@ export function enumValue(type: "SessionState" | "TtlMode" | "ChangeKind", value
 export class Connection {
     /**
      * @param {string} target
-     * @param {{ namespace?: string, token?: string, tls?: boolean | TlsOptions }} given
+     * @param {ClientOptions} given
      */
-    constructor(target: string, { namespace, token, tls }: {
-        namespace?: string;
-        token?: string;
-        tls?: boolean | TlsOptions;
-    });
+    constructor(target: string, { namespace, token, tls, insecure, timeoutSeconds, stallSeconds }: ClientOptions);
     /** @type {Set<Guard>} */
     running: Set<Guard>;
     closed: boolean;
@@ -24,6 +20,8 @@ export class Connection {
     loopback: boolean;
     namespace: string;
     token: string | undefined;
+    timeoutSeconds: number | undefined;
+    stallSeconds: number;
     /** @type {Record<string, any>} */
     services: Record<string, any>;
     /** @returns {Metadata} */
@@ -51,12 +49,16 @@ export class Connection {
      * A call with one answer to many requests. The next request is not made before the one before it has found room.
      *
      * @param {string} service
-     * @param {string} method
+     * @param {string} method its name as JavaScript writes it
      * @param {AsyncIterable<Record<string, unknown>>} messages
      * @param {StreamOptions} [options]
-     * @returns {Promise<any>}
+     * @returns {Promise<{ answer: any, messages: number, wireBytes: number }>} the answer, and how much was sent for it
      */
-    upload(service: string, method: string, messages: AsyncIterable<Record<string, unknown>>, { signal, quietSeconds }?: StreamOptions): Promise<any>;
+    upload(service: string, method: string, messages: AsyncIterable<Record<string, unknown>>, { signal, quietSeconds }?: StreamOptions): Promise<{
+        answer: any;
+        messages: number;
+        wireBytes: number;
+    }>;
     /**
      * A call with many answers to one request.
      *
@@ -90,6 +92,32 @@ export type TlsOptions = {
      * the name in the daemon's certificate, if it is not that of the target
      */
     serverName?: string | undefined;
+};
+export type ClientOptions = {
+    /**
+     * empty for the caller's own
+     */
+    namespace?: string | undefined;
+    /**
+     * says who the caller is
+     */
+    token?: string | undefined;
+    /**
+     * true for the system's authorities
+     */
+    tls?: boolean | TlsOptions | undefined;
+    /**
+     * send the token in the clear to other hosts too
+     */
+    insecure?: boolean | undefined;
+    /**
+     * bounds every single call; if not given, as the published policy says
+     */
+    timeoutSeconds?: number | undefined;
+    /**
+     * for how long a save or load may stand still: 60 if not given
+     */
+    stallSeconds?: number | undefined;
 };
 /**
  * `signal` ends the call; `timeoutSeconds` is its deadline, if sooner than the policy's

@@ -1,44 +1,47 @@
 /**
- * Says in the profile that the browser has exited, so that Chromium does not greet the next page with an offer to restore the last ones. A profile that was saved while
- * its browser ran, or after it was killed, says otherwise.
+ * Makes a Chromium profile say that its browser ended well, so that the next one asks and restores nothing. One that was saved while its browser ran, or
+ * after it was killed, says otherwise.
  *
  * @param {string} directory a profile that no browser has open
  * @returns {boolean} whether something had to be changed
  */
-export function markExited(directory: string): boolean;
+export function mend(directory: string): boolean;
 /**
- * @param {StorageState | undefined} storageState
- * @returns {Cookie[]} the cookies that the browser keeps only while it runs
+ * @param {StorageState | string | Uint8Array | undefined} storageState as Playwright gives it, or that as JSON
+ * @returns {Cookie[]} the cookies that a profile does not keep
  */
-export function sessionCookies(storageState: StorageState | undefined): Cookie[];
+export function sessionCookies(storageState: StorageState | string | Uint8Array | undefined): Cookie[];
 /**
- * Reads a context's storage state: all its cookies, localStorage, and IndexedDB.
- *
- * @template {Context} C
- * @param {C} context
- * @returns {Promise<StorageState>}
- */
-export function captureStorageState<C extends Context>(context: C): Promise<StorageState>;
-/**
- * Puts back into a context on a loaded profile what the profile does not keep.
+ * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
  *
  * @param {Context} context
- * @param {StorageState | undefined} storageState
- * @returns {Promise<number>} how many cookies that were
+ * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
+ * @returns {Promise<StorageState>}
  */
-export function restoreSessionCookies(context: Context, storageState: StorageState | undefined): Promise<number>;
+export function capture(context: Context, { indexedDB }?: {
+    indexedDB?: boolean;
+}): Promise<StorageState>;
 /**
- * Starts a browser on a loaded profile.
+ * Adds the session cookies of a storage state to a context on a profile, which has everything else already.
+ *
+ * @param {Context} context
+ * @param {StorageState | string | Uint8Array | undefined} storageState
+ * @returns {Promise<void>}
+ */
+export function restore(context: Context, storageState: StorageState | string | Uint8Array | undefined): Promise<void>;
+/**
+ * Opens a persistent context on a profile, with the session cookies of a storage state.
  *
  * @template {Context} C
  * @param {BrowserType<C>} browserType such as `chromium`
  * @param {string} directory the profile
- * @param {Record<string, any> & { args?: string[], storageState?: StorageState }} [options] Playwright's own, and the storage state that was saved with the profile
+ * @param {Record<string, any> & { args?: string[], storageState?: StorageState | string | Uint8Array }} [options] those of Playwright's
+ *   `launchPersistentContext`, and the storage state that was saved with the profile
  * @returns {Promise<C>}
  */
-export function launchPersistentContext<C extends Context>(browserType: BrowserType<C>, directory: string, { storageState, args, ...options }?: Record<string, any> & {
+export function launch<C extends Context>(browserType: BrowserType<C>, directory: string, { storageState, args, ...options }?: Record<string, any> & {
     args?: string[];
-    storageState?: StorageState;
+    storageState?: StorageState | string | Uint8Array;
 }): Promise<C>;
 /**
  * Loads a session's profile and starts a browser on it, with its session cookies. A session that nothing was saved in yet starts with a fresh profile.
@@ -55,16 +58,19 @@ export function openContext<C extends Context>(client: Client, sessionId: string
     load?: import("./transfers.js").LoadOptions;
 }): Promise<C>;
 /**
- * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head.
+ * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head. IndexedDB goes with the profile, as a difference; with
+ * `indexedDB` it goes with the storage state once more, whole, for workers that use that without the profile.
  *
  * @param {Client} client
  * @param {string} sessionId
  * @param {Context} context
  * @param {string} directory its profile
- * @param {import('./transfers.js').SaveOptions} [options]
+ * @param {import('./transfers.js').SaveOptions & { indexedDB?: boolean }} [options]
  * @returns {Promise<import('./transfers.js').Saved>}
  */
-export function saveContext(client: Client, sessionId: string, context: Context, directory: string, options?: import("./transfers.js").SaveOptions): Promise<import("./transfers.js").Saved>;
+export function saveContext(client: Client, sessionId: string, context: Context, directory: string, { indexedDB, ...options }?: import("./transfers.js").SaveOptions & {
+    indexedDB?: boolean;
+}): Promise<import("./transfers.js").Saved>;
 /** @typedef {import('./client.js').Client} Client */
 /** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
 /** @typedef {{ cookies: Cookie[], origins: any[] }} StorageState as Playwright's `storageState()` gives it */
@@ -83,8 +89,11 @@ export function saveContext(client: Client, sessionId: string, context: Context,
  * @template {Context} C
  * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: any): Promise<C> }} BrowserType
  */
-/** Flags that keep a Chromium profile readable on other machines of the same operating system: its cookie key does not go into this machine's keyring. */
-export const portableArgs: readonly string[];
+/**
+ * Chromium seals its cookies with a key. With these flags it is one that every machine has, instead of one from a keyring, which does not travel. Every launch on a profile
+ * needs them: cookies that were sealed with one key cannot be read with the other.
+ */
+export const PORTABLE_FLAGS: readonly string[];
 export type Client = import("./client.js").Client;
 /**
  * as Playwright writes it

@@ -62,17 +62,39 @@ export type SaveExtras = {
      * save although a live browser holds the profile; what it has not yet written is then missing
      */
     force?: boolean | undefined;
+    /**
+     * pack the data on its way; if not given, unless the daemon is on this host and there is much of it
+     */
+    compress?: boolean | undefined;
     progress?: import("./messages.js").Progress | undefined;
     signal?: AbortSignal | undefined;
 };
 export type SaveOptions = SaveExtras & import("./capture.js").CaptureOptions;
-/**
- * `sessionEtag` is empty if the answer itself was lost and asked for again
- */
 export type Saved = {
+    /**
+     * the session's new head
+     */
     snapshot: Snapshot;
+    /**
+     * the revision of the change
+     */
     revision: number;
+    /**
+     * the session's etag after the save; empty if the answer was lost and the save was found committed afterwards
+     */
     sessionEtag: string;
+    /**
+     * names this save; give it back to repeat it
+     */
+    uploadId: string;
+    /**
+     * how many were sent; 0 if the answer was lost
+     */
+    messages: number;
+    /**
+     * their bytes, before gRPC frames them; 0 if the answer was lost
+     */
+    wireBytes: number;
 };
 export type LoadOptions = {
     /**

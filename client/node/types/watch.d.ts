@@ -74,21 +74,22 @@ export type WatchOptions = {
  * - `changes`: what happened, in order.
  * - `bookmark`: everything up to `revision` was told.
  * - `reset`: changes may have been missed. Forget everything that the selectors cover and read it anew, at some moment within `spreadSeconds`.
- *   `reason` is `COMPACTED`, `HISTORY_CHANGED`, `SLOW_CONSUMER`, `GAP`, or `UNKNOWN` if the daemon told of something that this client does not know.
+ *   `reason` is `COMPACTED`, `HISTORY_CHANGED`, `SLOW_CONSUMER`, `GAP`, or `UNKNOWN_CHANGE` if the daemon told of something that this client does not know.
  */
 export type WatchEvent = {
     resumeToken: Buffer;
 } & ({
-    type: "opened";
+    kind: "opened";
     revision: number;
 } | {
-    type: "changes";
+    kind: "changes";
+    revision: number;
     changes: Change[];
 } | {
-    type: "bookmark";
+    kind: "bookmark";
     revision: number;
 } | {
-    type: "reset";
+    kind: "reset";
     reason: string;
     revision: number;
     spreadSeconds: number;

@@ -1,1 +1,53 @@
-//! placeholder
+//! The Cloakroom client for Rust: sessions, profiles and invalidations of a `cloakroomd`.
+//!
+//! ```no_run
+//! use cloakroom_client::{Client, LoadOptions, NewSession, Options, SaveOptions};
+//!
+//! # async fn example() -> cloakroom_client::Result<()> {
+//! let client = Client::connect("127.0.0.1:7700", Options::default())?;
+//! let session = client.sessions().create(NewSession { business_id: "acme".into(), ..NewSession::default() }).await?;
+//!
+//! // One worker saves the profile that its browser left behind …
+//! client.save(&session.id, "profile-a", SaveOptions::default()).await?;
+//!
+//! // … and another goes on with it, elsewhere.
+//! client.load(&session.id, "profile-b", LoadOptions::default()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The verbs are those of the Python and Node clients, in the same order: `sessions`, `load`, `save`, `save_status`, `snapshots`, `snapshot`, `watch`,
+//! `invalidate`, `server_info`. The messages are the contract's own, in [`v1`].
+
+mod admin;
+mod capture;
+mod clock;
+mod connection;
+mod error;
+mod load;
+mod look;
+mod parts;
+mod pieces;
+mod place;
+mod profiles;
+mod save;
+mod sessions;
+mod sidecar;
+mod snapshots;
+mod system;
+mod tree;
+#[cfg(test)]
+mod vectors;
+mod watch;
+
+pub use cloakroom_api::v1;
+
+pub use crate::{
+    admin::{ServerInfo, TOLERATED_SKEW},
+    capture::{Capture, Policy},
+    connection::{Client, Options},
+    error::{CallError, Error, Kind, Result},
+    load::{LoadOptions, Loaded},
+    save::{OnProgress, SaveOptions, Saved, Sent},
+    sessions::{Answer, Batch, Filter, NewSession, Owner, Sessions, StorageState, StorageStates, Update},
+    watch::{Event, EventKind, Watch, WatchFrom, WatchOptions},
+};

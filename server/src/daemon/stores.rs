@@ -1,10 +1,10 @@
-//! Opening the stores that the configuration names.
+//! Opening the stores that the configuration names, and the keys to what they hold.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::{self, Backend, Config, Engine},
-    flow::keyring::KeySource,
+    flow::keyring::{KeySource, Keyring},
     model::error::{Error, Reason, Result},
     ops::health::{Store, StoreFacts},
     store::{
@@ -15,20 +15,26 @@ use crate::{
     },
 };
 
+/// An object that is always there once the keyring was opened; asking for it reaches the store.
+const LANDMARK: &str = "k/_check";
+
 /// The opened stores.
 #[derive(Debug)]
 pub(super) struct Stores {
     /// Sessions, indices and events.
     pub(super) metadata: Arc<dyn Metadata>,
-    /// Profiles and keys.
+    /// Profiles.
     pub(super) blobs: Arc<Blobs>,
-    backend: Backend,
-    closing: Closing,
+    /// The keys to both.
+    pub(super) keyring: Arc<Keyring>,
+    /// What has to be closed.
+    pub(super) closing: Closing,
+    backend: &'static str,
 }
 
-/// What has to be closed.
-#[derive(Debug)]
-enum Closing {
+/// An engine with files or connections.
+#[derive(Clone, Debug)]
+pub(super) enum Closing {
     Embedded(Arc<Embedded>),
     Redis(Arc<RedisStore>),
 }
@@ -36,69 +42,46 @@ enum Closing {
 impl Stores {
     /// Opens them. The first that cannot be opened stands against the start.
     pub(super) async fn open(config: &Config) -> Result<Self> {
-        let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries), ..embedded::Limits::default() };
-        let (metadata, closing): (Arc<dyn Metadata>, Closing) = match config.metadata.engine {
-            Engine::Embedded => embedded(Embedded::open(&config.data_dir, limits)?),
-            Engine::Ephemeral => embedded(Embedded::ephemeral(limits)?),
-            Engine::Redis => {
-                let store = Arc::new(RedisStore::connect(redis(&config.metadata)).await.map_err(named)?);
-                (Arc::clone(&store) as _, Closing::Redis(store))
-            }
-        };
-        let blobs = Arc::new(Blobs::open(&blobs(config))?);
+        // The engine first: it locks the data directory, which also protects a new key file and the local directory of profiles.
+        let (metadata, closing) = metadata(config).await?;
+        let blobs = Arc::new(Blobs::open(&blobs(config)).map_err(named)?);
         blobs.probe().await?;
-        Ok(Self { metadata, blobs, backend: config.blobs.backend, closing })
+        let keyring = Keyring::open(&keys(config), Arc::clone(&metadata), Arc::clone(&blobs) as _).await?;
+        let backend = match config.blobs.backend {
+            Backend::Local => "local",
+            Backend::S3 => "s3",
+            Backend::Memory => "memory",
+        };
+        Ok(Self { metadata, blobs, keyring, closing, backend })
     }
 
     /// What the readiness is made of.
     pub(super) fn probes(&self) -> Vec<Arc<dyn Store>> {
-        let blobs = BlobStore { blobs: Arc::clone(&self.blobs), backend: self.backend };
-        vec![Arc::new(MetadataStore(Arc::clone(&self.metadata))), Arc::new(blobs)]
+        vec![Arc::new(MetadataStore(Arc::clone(&self.metadata))), Arc::new(BlobStore { blobs: Arc::clone(&self.blobs), backend: self.backend })]
     }
+}
 
+impl Closing {
     /// Finishes what was taken on and closes files and connections.
-    pub(super) async fn close(self) {
-        match self.closing {
-            Closing::Embedded(store) => store.close().await,
-            Closing::Redis(store) => store.close().await,
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
         }
     }
 }
 
-fn embedded(store: Embedded) -> (Arc<dyn Metadata>, Closing) {
-    let store = Arc::new(store);
-    (Arc::clone(&store) as _, Closing::Embedded(store))
-}
-
-fn blobs(config: &Config) -> BlobsConfig {
-    let wanted = &config.blobs;
-    let place = match wanted.backend {
-        Backend::Local => Place::Local(wanted.path.clone().unwrap_or_else(|| config.data_dir.join("blobs"))),
-        Backend::Memory => Place::Memory,
-        Backend::S3 => {
-            let keys = wanted.access_key_id.as_ref().zip(wanted.secret_access_key.as_ref());
-            Place::S3(S3 {
-                bucket: wanted.bucket.clone(),
-                region: wanted.region.clone(),
-                endpoint: wanted.endpoint.clone(),
-                keys: keys.map(|(id, secret)| (id.expose().to_owned(), secret.expose().to_owned())),
-                allow_http: wanted.endpoint.starts_with("http://"),
-            })
+async fn metadata(config: &Config) -> Result<(Arc<dyn Metadata>, Closing)> {
+    let limits = embedded::Limits { log_age: config.metadata.log_age, log_entries: small(config.metadata.log_entries), ..embedded::Limits::default() };
+    let embedded = match config.metadata.engine {
+        Engine::Embedded => Arc::new(Embedded::open(&config.data_dir, limits)?),
+        Engine::Ephemeral => Arc::new(Embedded::ephemeral(limits)?),
+        Engine::Redis => {
+            let store = Arc::new(RedisStore::connect(redis(&config.metadata)).await.map_err(named)?);
+            return Ok((Arc::clone(&store) as _, Closing::Redis(store)));
         }
     };
-    BlobsConfig { place, prefix: wanted.prefix.clone() }
-}
-
-/// Where the master key is. Only with everything on this machine may a missing one be made.
-pub(super) fn key_source(config: &Config) -> KeySource {
-    let default = || config.data_dir.join("master.key");
-    let own = config.metadata.engine != Engine::Redis && config.blobs.backend != Backend::S3;
-    match (&config.keys.master_key, &config.keys.master_key_file) {
-        (Some(text), _) => KeySource::Value { name: "keys.master_key".to_owned(), text: text.expose().to_owned() },
-        (None, Some(path)) => KeySource::File(path.clone()),
-        (None, None) if own => KeySource::Default(default()),
-        (None, None) => KeySource::File(default()),
-    }
+    Ok((Arc::clone(&embedded) as _, Closing::Embedded(embedded)))
 }
 
 fn redis(config: &config::Metadata) -> RedisConfig {
@@ -114,13 +97,49 @@ fn redis(config: &config::Metadata) -> RedisConfig {
     }
 }
 
-/// The engine names its own settings; the operator knows them by the names of the configuration.
+fn blobs(config: &Config) -> BlobsConfig {
+    let blobs = &config.blobs;
+    match blobs.backend {
+        Backend::Memory => BlobsConfig::memory(),
+        Backend::Local => BlobsConfig::local(blobs.path.clone().unwrap_or_else(|| config.data_dir.join("blobs"))),
+        Backend::S3 => {
+            let keys = blobs.access_key_id.as_ref().zip(blobs.secret_access_key.as_ref());
+            let s3 = S3 {
+                bucket: blobs.bucket.clone(),
+                region: blobs.region.clone(),
+                endpoint: blobs.endpoint.clone(),
+                keys: keys.map(|(id, secret)| (id.expose().to_owned(), secret.expose().to_owned())),
+                // An operator who writes http:// means it; packs are sealed before they leave.
+                allow_http: blobs.endpoint.starts_with("http://"),
+            };
+            BlobsConfig { place: Place::S3(s3), prefix: blobs.prefix.clone() }
+        }
+    }
+}
+
+fn keys(config: &Config) -> KeySource {
+    match (&config.keys.master_key_file, &config.keys.master_key) {
+        (Some(path), _) => KeySource::File(path.clone()),
+        (None, Some(text)) => KeySource::Value { name: "keys.master_key".to_owned(), text: text.expose().to_owned() },
+        (None, None) => KeySource::Default(default_key_file(config)),
+    }
+}
+
+/// Beside the data it opens.
+fn default_key_file(config: &Config) -> PathBuf {
+    config.data_dir.join("master.key")
+}
+
+/// The stores name their own settings; the operator knows them by the names of the configuration.
 fn named(error: Error) -> Error {
     let key = match error.field_name() {
-        Some("prefix") => "metadata.redis_prefix",
+        _ if error.reason() != Reason::InvalidField => return error,
+        Some("prefix") if error.message().starts_with("the key prefix") => "metadata.redis_prefix",
         Some("timeout") => "metadata.redis_timeout",
-        Some(_) if error.reason() == Reason::InvalidField => "metadata.redis_url",
-        _ => return error,
+        Some("prefix") => "blobs.prefix",
+        Some("bucket") => "blobs.bucket",
+        Some("endpoint" | "s3") => "blobs.endpoint",
+        _ => "metadata.redis_url",
     };
     Error::field(key, format!("{key}: {}", error.message())).with_source(error)
 }
@@ -148,7 +167,7 @@ impl Store for MetadataStore {
 #[derive(Debug)]
 struct BlobStore {
     blobs: Arc<Blobs>,
-    backend: Backend,
+    backend: &'static str,
 }
 
 #[async_trait::async_trait]
@@ -158,12 +177,13 @@ impl Store for BlobStore {
     }
 
     async fn probe(&self) -> Result<StoreFacts> {
-        self.blobs.reach().await?;
-        let (engine, warnings) = match self.backend {
-            Backend::Local => ("local", Vec::new()),
-            Backend::S3 => ("s3", Vec::new()),
-            Backend::Memory => ("memory", vec!["Profiles are in memory and are lost when the daemon ends; set blobs.backend to local or s3.".to_owned()]),
-        };
-        Ok(StoreFacts { engine: engine.to_owned(), location: self.blobs.location().to_owned(), exclusive: true, warnings })
+        let mut warnings = Vec::new();
+        if self.blobs.length(LANDMARK).await?.is_none() {
+            warnings.push(format!("The object {LANDMARK} is gone: something else deletes what the daemon keeps here."));
+        }
+        if self.backend == "memory" {
+            warnings.push("All profiles live in memory and end with the daemon.".to_owned());
+        }
+        Ok(StoreFacts { engine: self.backend.to_owned(), location: self.blobs.location().to_owned(), exclusive: true, warnings })
     }
 }

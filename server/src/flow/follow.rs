@@ -1,6 +1,10 @@
 //! The daemon's own cache of sessions is a watcher like any other: this keeps it one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +25,18 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// Follows every namespace that the cache is asked for, each in a task of its own, until told to stop.
 pub async fn run(hub: Arc<Hub>, cache: Arc<SessionCache>, tasks: Arc<Tasks>) {
-    let stop = tasks.stopping();
+    let (stop, followed) = (tasks.stopping(), Arc::new(Mutex::new(HashSet::new())));
     while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
         for namespace in cache.wanted() {
-            tasks.spawn(follow(Arc::clone(&hub), Arc::clone(&cache), namespace, stop.clone()));
+            // A namespace is asked for again until its log was first read, which may take longer than a look.
+            if !followed.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.clone()) {
+                continue;
+            }
+            let (hub, cache, stop, followed) = (Arc::clone(&hub), Arc::clone(&cache), stop.clone(), Arc::clone(&followed));
+            tasks.spawn(async move {
+                follow(hub, cache, namespace.clone(), stop).await;
+                followed.lock().unwrap_or_else(PoisonError::into_inner).remove(&namespace);
+            });
         }
     }
 }

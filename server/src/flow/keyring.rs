@@ -21,14 +21,14 @@ use crate::{
         error::{Error, Reason, Result},
         id::{LineageId, Namespace},
     },
-    store::{
-        blobs::{Blobs, Put},
-        metadata::{Commit, Found, Key, Life, Metadata, Require, Txn, Write},
-    },
+    store::metadata::{Commit, Found, Key, Life, Metadata, Require, Txn, Write},
 };
 
 mod keys;
 mod master;
+mod objects;
+#[cfg(test)]
+mod tests;
 
 pub use keys::{LineageKey, NamespaceKeys};
 pub use master::{KeySource, MasterKeys};
@@ -53,21 +53,6 @@ pub trait KeyObjects: Send + Sync + fmt::Debug + 'static {
 
     /// Deletes an object; deleting what is gone succeeds.
     async fn delete(&self, name: &str) -> Result<()>;
-}
-
-#[async_trait::async_trait]
-impl KeyObjects for Blobs {
-    async fn put_new(&self, name: &str, bytes: Bytes) -> Result<bool> {
-        Ok(self.put_new(name, bytes).await? == Put::Created)
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.get(name).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.delete(name).await
-    }
 }
 
 /// The keys of all namespaces and lineages, read when first needed.

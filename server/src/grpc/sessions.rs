@@ -188,3 +188,6 @@ impl SessionService for SessionCalls {
         Ok(Response::new(api::PutStorageStateResponse { etag: put.revision.etag(), revision: put.revision.0 }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use opentelemetry::KeyValue;
 use serde::Serialize;
 use tokio::{sync::Mutex, time::timeout};
 
+use super::metrics::Metrics;
 use crate::{
     clock,
     model::error::{Error, Reason, Result},
@@ -82,14 +84,15 @@ impl Report {
 #[derive(Debug)]
 pub struct Readiness {
     stores: Vec<Arc<dyn Store>>,
+    metrics: Arc<Metrics>,
     last: Mutex<Option<(Instant, Arc<Report>)>>,
 }
 
 impl Readiness {
     /// Of these stores.
     #[must_use]
-    pub fn new(stores: Vec<Arc<dyn Store>>) -> Self {
-        Self { stores, last: Mutex::new(None) }
+    pub fn new(stores: Vec<Arc<dyn Store>>, metrics: Arc<Metrics>) -> Self {
+        Self { stores, metrics, last: Mutex::new(None) }
     }
 
     /// How they are now, or were within the last second. Never takes much longer than 2 s.
@@ -104,6 +107,9 @@ impl Readiness {
         let before = last.as_ref().map(|(_, report)| Arc::clone(report));
         let known = |name| before.as_ref().and_then(|report| report.store(name));
         let stores = futures::future::join_all(self.stores.iter().map(|store| ask(&**store, known(store.name())))).await;
+        for store in &stores {
+            self.metrics.store_up.record(u64::from(store.ok), &[KeyValue::new("store", store.name)]);
+        }
         let report = Arc::new(Report { ready: stores.iter().all(|store| store.ok), stores });
         *last = Some((clock::monotonic(), Arc::clone(&report)));
         report
@@ -165,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn many_who_ask_at_once_cost_one_probe() {
         let store = Arc::new(Flaky::default());
-        let readiness = Readiness::new(vec![Arc::clone(&store) as _]);
+        let readiness = Readiness::new(vec![Arc::clone(&store) as _], Arc::new(Metrics::new().unwrap()));
         let reports = futures::future::join_all((0..50).map(|_| readiness.check())).await;
         assert!(reports.iter().all(|report| report.ready));
         assert_eq!(store.asked.load(Ordering::SeqCst), 1);
@@ -173,7 +179,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_hangs_is_not_waited_for() {
-        let readiness = Readiness::new(vec![Arc::new(Flaky { hangs: true, ..Flaky::default() })]);
+        let readiness = Readiness::new(vec![Arc::new(Flaky { hangs: true, ..Flaky::default() })], Arc::new(Metrics::new().unwrap()));
         let report = timeout(2 * DEADLINE, readiness.check()).await.unwrap();
         assert!(!report.ready);
         assert!(report.store("metadata").unwrap().warnings[0].contains("no answer within 2s"));

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _, UpDownCounter},
 };
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
@@ -28,6 +28,8 @@ pub struct Metrics {
     pub refused: Counter<u64>,
     /// Open connections.
     pub connections: UpDownCounter<i64>,
+    /// Whether a store answered when it was asked last: 1 or 0, by store.
+    pub store_up: Gauge<u64>,
 }
 
 impl fmt::Debug for Metrics {
@@ -60,6 +62,7 @@ impl Metrics {
             in_flight: meter.i64_up_down_counter("cloakroom.grpc.calls.in_flight").with_description("Calls that have begun and not ended.").build(),
             refused: meter.u64_counter("cloakroom.grpc.calls.refused").with_description("Calls refused because too many were running, by class.").build(),
             connections: meter.i64_up_down_counter("cloakroom.grpc.connections").with_description("Open gRPC connections.").build(),
+            store_up: meter.u64_gauge("cloakroom.store.up").with_description("Whether a store answered when it was asked last: 1 or 0.").build(),
             registry,
             provider,
         })

@@ -226,14 +226,6 @@ impl Blobs {
         self.delete(&name).await
     }
 
-    /// Reaches the store without changing anything: for readiness.
-    ///
-    /// # Errors
-    /// `BLOBS_UNAVAILABLE` when it does not answer.
-    pub async fn reach(&self) -> Result<()> {
-        self.length("k/_check").await.map(drop)
-    }
-
     fn path(&self, name: &str) -> Path {
         Path::from(format!("{}{name}", self.prefix))
     }

@@ -3,6 +3,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from .errors import LocalError, Unavailable, from_rpc
+from .errors import CloakroomError, LocalError, Unavailable, from_rpc
 from .v1 import profile_pb2, session_pb2
 
 A = TypeVar("A", bound=Message)
@@ -20,6 +21,7 @@ R = TypeVar("R")
 _PACKAGE = "cloakroom.v1"
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_LOCAL = re.compile(r"unix(-abstract)?:|(127\.[0-9]+\.[0-9]+\.[0-9]+|localhost|\[::1\])(:[0-9]+)?$")
 _OPTIONS = [
     # A dead connection shows itself within half a minute, also in the middle of a long save.
     ("grpc.keepalive_time_ms", 20_000),
@@ -141,19 +143,21 @@ class Connection:
             finally:
                 call.cancel()
 
-    async def retry(self, once: Callable[[int], Awaitable[R]]) -> R:
-        """Does something as a whole again, a few times, while the daemon is away or files do not stand still."""
+    async def retry(self, once: Callable[[CloakroomError | None], Awaitable[R]]) -> R:
+        """Does something as a whole again, a few times, while the daemon is away or files do not stand still.
+
+        It is told why it failed before.
+        """
+        previous: CloakroomError | None = None
         for attempt in range(_ATTEMPTS):
             try:
-                return await once(attempt)
-            except Unavailable as error:
-                if attempt == _ATTEMPTS - 1:
+                return await once(previous)
+            except (Unavailable, LocalError) as error:
+                passing = isinstance(error, Unavailable) or error.reason == "PROFILE_CHANGING"
+                if not passing or attempt == _ATTEMPTS - 1:
                     raise
+                previous = error
                 await asyncio.sleep(error.retry_delay or pause(attempt))
-            except LocalError as error:
-                if attempt == _ATTEMPTS - 1 or error.reason != "PROFILE_CHANGING":
-                    raise
-                await asyncio.sleep(pause(attempt))
         raise AssertionError("the last attempt returns or raises")
 
     async def head(self, session_id: str) -> str:
@@ -230,4 +234,4 @@ def pause(attempt: int) -> float:
 def is_local(target: str) -> bool:
     """Whether an address is of this host."""
     host = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
-    return host.startswith(("unix:", "unix-abstract:", "127.", "localhost:", "[::1]:")) or host == "localhost"
+    return bool(_LOCAL.match(host))

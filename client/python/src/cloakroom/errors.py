@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 _DOMAIN = "cloakroom"
@@ -137,6 +138,10 @@ class LoadFailed(LocalError):
     """What arrived does not make the profile that was announced. Nothing was left behind."""
 
 
+class PortabilityWarning(UserWarning):
+    """A browser on this machine will not find its logins in the loaded profile."""
+
+
 _BY_CODE: dict[grpc.StatusCode, type[CloakroomError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Invalid,
     grpc.StatusCode.OUT_OF_RANGE: Invalid,
@@ -186,6 +191,8 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> CloakroomError:
             helps = [f"{link.description} {link.url}".strip() for link in advice.links]
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, Internal)
     if info.domain != _DOMAIN:
+        if code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
+            kind = Unavailable  # a connection that broke in the middle of a call
         # Not the daemon's own words: the network's, a proxy's or the deadline's.
         message = f"{code.name} from {target}: {message}"
         if kind is Unavailable:
@@ -207,7 +214,7 @@ def _details(error: grpc.aio.AioRpcError) -> list[Any]:
         if key == _DETAILS and isinstance(value, bytes):
             try:
                 return list(status_pb2.Status.FromString(value).details)
-            except ValueError:  # a proxy's, or damaged: the code and the message still stand
+            except DecodeError:  # a proxy's, or damaged: the code and the message still stand
                 return []
     return []
 

@@ -1,29 +1,48 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
-"""Saving and loading profiles: walk and hash, diff, save; load, verify, rename.
+"""Saving and loading profiles: walk, hash, diff, save; load, verify, rename.
 
 The algorithm is that of `proto/cloakroom/v1/profile.proto`; `client/vectors/README.md` lays down to the last leaf what
-makes a difference.
+makes a difference. Entries and their digests are in `tree`, messages in `wire`, the last step of a load in `install`.
 """
 
 import asyncio
 import os
 import uuid
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
 from . import disk, tree, wire
-from .capture import Capture, describe
+from .capture import Capture, describe, obstacles
 from .connection import Connection
-from .errors import must
+from .errors import CloakroomError, LocalError, PortabilityWarning, must
+from .install import Loaded, Workshop
 from .results import LoadResult, SaveResult
 from .sessions import State, state_bytes
 from .sidecar import Sidecar
-from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Difference, Entry, Part, Run, hash_leaves, span
+from .tree import DIGEST, DIRECTORY, FILE, LEAF, Difference, Entry, Part, Run, hash_leaves, span
 from .v1 import profile_pb2 as pb
 
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
+Requests = AsyncGenerator[pb.SaveProfileRequest, None]
+
+
+def walk(directory: Path, capture: Capture, known: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Looks at everything that travels, in order of the paths; what still is as `known` says is not read again."""
+    found, pending = [], [""]
+    with tree.file_system():
+        while pending:
+            prefix = pending.pop()
+            with os.scandir(f"{directory}/{prefix}") as items:
+                for item in items:
+                    path = prefix + item.name
+                    if capture.verdict(path) and (entry := tree.look(item.path, path, known.get(path))):
+                        found.append(entry)
+                        if entry.kind == DIRECTORY:
+                            pending.append(path + "/")
+    return tree.in_order(found)
 
 
 def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
@@ -141,29 +160,10 @@ class Loader:
         must(same, "DIGEST_MISMATCH", "the manifest root differs")
         self._ended = True
 
-    def finish(self, source: Path | None, *, move: bool) -> dict[str, Entry]:
-        """Adds the base's unchanged files, copied from `source` or taken out of it, then links, modes and times."""
+    def loaded(self) -> Loaded:
+        """What was loaded, once all of it is there and verified."""
         must(self._ended, "STREAM_TRUNCATED", "the stream has no end")
-        taken: list[tuple[str, str]] = []
-        try:
-            for path, entry in self._entries.items():
-                place, old = f"{self._work}/{path}", f"{source}/{path}"
-                if entry.kind == DIRECTORY:
-                    os.makedirs(place, exist_ok=True)
-                elif entry.kind == LINK:
-                    os.symlink(entry.target, place)
-                elif path not in self._parts:
-                    disk.take(old, place, entry, move=move)
-                    taken.append((place, old))
-            for path, entry in reversed(self._entries.items()):
-                if entry.kind != LINK:
-                    os.chmod(f"{self._work}/{path}", entry.mode)
-                    os.utime(f"{self._work}/{path}", ns=(entry.mtime_ns, entry.mtime_ns))
-        except BaseException:
-            for place, old in taken if move else ():
-                os.rename(place, old)
-            raise
-        return tree.restat(self._work, self._entries.values())
+        return Loaded(self._entries, self._parts.keys())
 
 
 class Profiles:
@@ -195,30 +195,28 @@ class Profiles:
         source = Path(have).absolute() if have else top if replace else None
         codecs = [pb.CODEC_DEFLATE] if compress or (compress is None and not link.local) else []
 
-        async def once(attempt: int) -> LoadResult:
-            async with disk.Workshop(top, replace=replace) as shop:
-                old = None if attempt else await shop.run(Sidecar.clean, source, link.namespace, session_id)
-                request = pb.LoadProfileRequest(
-                    namespace=link.namespace, session_id=session_id, snapshot_id=snapshot_id, accept_codecs=codecs
-                )
-                request.have_snapshot_id = old.snapshot_id if old else ""
+        async def once(previous: CloakroomError | None) -> LoadResult:
+            async with Workshop(top, replace=replace) as shop:
+                # A base that turned out not to stand still is not tried again.
+                base = None if isinstance(previous, LocalError) else source
+                old = await shop.run(Sidecar.clean, base, link.namespace, session_id)
+                request = pb.LoadProfileRequest(namespace=link.namespace, session_id=session_id)
+                request.snapshot_id, request.have_snapshot_id = snapshot_id, old.snapshot_id if old else ""
                 request.with_storage_state, request.min_revision = with_storage_state, min_revision
+                request.accept_codecs.extend(codecs)
                 loader = await shop.run(Loader, shop.work, old, source)
                 async with aclosing(link.download("LoadProfile", request, pb.LoadProfileResponse)) as messages:
                     async for message in messages:
                         await shop.run(loader.feed, message)
                         if progress:
                             progress(loader.done_bytes, loader.begin.content_bytes)
-                based = source if loader.begin.base_snapshot_id else None
-                await shop.run(
-                    shop.install, loader.finish, based, Sidecar(link.namespace, session_id, loader.begin.snapshot.id)
-                )
-                state = (
-                    bytes(loader.storage_state)
-                    if loader.begin.snapshot.has_storage_state and with_storage_state
-                    else None
-                )
-                return LoadResult(top, loader.begin.snapshot, state, loader.begin.base_snapshot_id, loader.done_bytes)
+                snapshot, based = loader.begin.snapshot, loader.begin.base_snapshot_id
+                sidecar = Sidecar(link.namespace, session_id, snapshot.id)
+                await shop.run(shop.install, loader.loaded(), source if based else None, sidecar)
+            for obstacle in obstacles(snapshot.portability):
+                warnings.warn(f"{top}: {obstacle}", PortabilityWarning, stacklevel=2)
+            state = bytes(loader.storage_state) if snapshot.has_storage_state and with_storage_state else None
+            return LoadResult(top, snapshot, state, based, loader.done_bytes)
 
         return await link.retry(once)
 
@@ -237,51 +235,51 @@ class Profiles:
         upload_id: str = "",
         etag: str = "",
         lease_token: int = 0,
+        compress: bool | None = None,
         progress: Progress | None = None,
     ) -> SaveResult:
         """Saves a directory as the session's new head.
 
         What changed since it was loaded or saved travels, or all of it if that is not known. `policy`, `include` and
         `exclude` say what belongs to it (`client/capture.json`). The browser must have exited; `force` saves
-        nevertheless. With the same `upload_id` a save that is repeated happens once. `progress` is told how many bytes
-        of how many went.
+        nevertheless. With the same `upload_id` a save that is repeated happens once. `compress` packs the data on its
+        way, by default unless it is much and the daemon is on this host. `progress` is told how many bytes of how many
+        went.
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
         new: dict[str, Entry] = {}
 
-        async def once(attempt: int) -> SaveResult:
+        async def once(previous: CloakroomError | None) -> SaveResult:
             nonlocal new
-            if attempt and (earlier := await link.save_status(session_id, upload_id)).state == pb.SAVE_STATE_COMMITTED:
+            if previous and (earlier := await link.save_status(session_id, upload_id)).state == pb.SAVE_STATE_COMMITTED:
                 return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
             origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force)
             old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
             base = old.entries if old else {}
-            new = await asyncio.to_thread(tree.walk, top, rules, base)
+            new = await asyncio.to_thread(walk, top, rules, base)
             delta = await asyncio.to_thread(diff, base, new)
-            parent = old.snapshot_id if old else await link.head(session_id)
-            begin = pb.SaveBegin(
-                session_id=session_id, parent_snapshot_id=parent, full=bool(parent and not old), upload_id=upload_id
-            )
-            begin.etag, begin.lease_token = etag, lease_token
+            end = pb.SaveEnd(manifest_root=await asyncio.to_thread(tree.manifest_root, new.values()))
+            begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
+            begin.parent_snapshot_id = old.snapshot_id if old else await link.head(session_id)
+            begin.full = bool(begin.parent_snapshot_id and not old)
             begin.portability.CopyFrom(origin)
-            sent = await link.upload("SaveProfile", messages(begin, delta), pb.SaveProfileResponse)
-            answer = sent.answer
-            return await done(
-                SaveResult(answer.snapshot, answer.revision, answer.session_etag, upload_id, sent.messages, sent.bytes)
-            )
+            sent = await link.upload("SaveProfile", messages(begin, delta, end), pb.SaveProfileResponse)
+            result = sent.answer.snapshot, sent.answer.revision, sent.answer.session_etag
+            return await done(SaveResult(*result, upload_id, sent.messages, sent.bytes))
 
-        async def messages(begin: pb.SaveBegin, delta: Difference) -> AsyncGenerator[pb.SaveProfileRequest, None]:
+        async def messages(begin: pb.SaveBegin, delta: Difference, end: pb.SaveEnd) -> Requests:
             yield pb.SaveProfileRequest(namespace=link.namespace, begin=begin)
             gone, total = 0, delta.data_size()
-            async for records in disk.ahead(wire.pack(delta, top)):
+            level = wire.effort(total, compress, local=link.local)
+            async for records in disk.ahead(wire.pack(delta, top, level)):
                 yield pb.SaveProfileRequest(records=records)
                 gone += records.data_size
                 if progress:
                     progress(gone, total)
             for at in range(0, len(state), wire.MAX_DATA):
                 yield pb.SaveProfileRequest(storage_state=pb.StorageStateChunk(data=state[at : at + wire.MAX_DATA]))
-            yield pb.SaveProfileRequest(end=pb.SaveEnd(manifest_root=tree.manifest_root(new.values())))
+            yield pb.SaveProfileRequest(end=end)
 
         async def done(result: SaveResult) -> SaveResult:
             sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new)

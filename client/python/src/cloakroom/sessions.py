@@ -227,17 +227,18 @@ def duration(value: Ttl) -> Duration:
 
 def state_of(value: str | int) -> pb.SessionState:
     """A session state from its number or its name, with or without the prefix."""
-    number: pb.SessionState = _enum(pb.SessionState, "SESSION_STATE_", value)
+    number: pb.SessionState = enum_of(pb.SessionState, "SESSION_STATE_", value)
     return number
 
 
 def ttl_mode_of(value: str | int) -> pb.TtlMode:
     """A TTL mode from its number or its name, with or without the prefix."""
-    number: pb.TtlMode = _enum(pb.TtlMode, "TTL_MODE_", value)
+    number: pb.TtlMode = enum_of(pb.TtlMode, "TTL_MODE_", value)
     return number
 
 
-def _enum(kind: Any, prefix: str, value: str | int) -> Any:
+def enum_of(kind: Any, prefix: str, value: str | int) -> Any:
+    """A value of an enumeration from its number or its name, with or without the prefix."""
     if isinstance(value, int):
         return value
     name = prefix + value.removeprefix(prefix)

@@ -140,7 +140,7 @@ impl SessionCache {
         }
     }
 
-    /// A copy that is as good as a reading at the answered revision, which is at least `min_revision`.
+    /// A copy that is as good as a reading at the answered revision, read at `min_revision` or later.
     pub(super) fn get(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
         // The lock is held over the look-up: what is found was not voided by a change within `verified`.
         let mut followed = self.followed();
@@ -156,7 +156,8 @@ impl SessionCache {
         let reflects = entry.revision.max(verified);
         let alive = entry.session.expires_at.is_none_or(|expiry| entry.session.now.after(age) < expiry);
         let right = entry.epoch == progress.epoch && at.elapsed() < VERIFIED && age < MAX_AGE;
-        (right && alive && reflects >= min_revision).then_some((entry.session, reflects))
+        // Not `reflects`: a touch that made `min_revision` is in no log, so only a reading from then or later has it for sure.
+        (right && alive && entry.revision >= min_revision).then_some((entry.session, reflects))
     }
 
     fn followed(&self) -> MutexGuard<'_, Followed> {
@@ -211,8 +212,8 @@ mod tests {
         cache.keep(&namespace, &session, Revision(10));
         assert_eq!(cache.get(&namespace, &session.id, Revision::ZERO).unwrap().1, Revision(10));
         cache.verified_through(&namespace, Revision(12));
-        assert_eq!(cache.get(&namespace, &session.id, Revision(12)).unwrap().1, Revision(12));
-        assert!(cache.get(&namespace, &session.id, Revision(13)).is_none());
+        assert_eq!(cache.get(&namespace, &session.id, Revision(10)).unwrap().1, Revision(12));
+        assert!(cache.get(&namespace, &session.id, Revision(11)).is_none(), "a touch may have made revision 11");
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::{
 const PATIENCE: (u32, Duration) = (10, Duration::from_millis(50));
 /// Most candidates that an ambiguous prefix names.
 const CANDIDATES: usize = 5;
-/// How many members are looked at first and at last: nearly always the first is the answer, but expired ones may stand before it until they are swept.
-const PROBES: [usize; 2] = [8, 1000];
+/// How many members are looked at, first and then: nearly always the first is the answer, but expired ones may stand before it until they are swept.
+const PROBES: [usize; 3] = [2, 50, 1000];
 
 /// The answer of a batch.
 #[derive(Clone, Debug)]

@@ -46,6 +46,11 @@ impl<'c> Sql<'c> {
         Ok(self.statement(text)?.query_map(params, read)?.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// How long statements wait for another connection's lock from now on.
+    pub(super) fn patience(&self, patience: Duration) -> Result<(), Failure> {
+        Ok(self.connection.busy_timeout(patience)?)
+    }
+
     /// No transaction is open, also not after a failure that made SQLite roll back by itself.
     pub(super) fn is_idle(&self) -> bool {
         self.connection.is_autocommit()
@@ -89,6 +94,20 @@ impl fmt::Debug for Failure {
 }
 
 impl Failure {
+    /// There is no room left.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    }
+
+    /// The same once more, for the next of those it concerns.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(code, message)) => Self::Sqlite(rusqlite::Error::SqliteFailure(*code, message.clone())),
+            Self::Damaged(what) => Self::Damaged(what.clone()),
+            Self::Sqlite(_) | Self::Interrupted => Self::Interrupted,
+        }
+    }
+
     /// What it means to the caller. `place` names the database.
     pub(super) fn into_error(self, place: &str) -> Error {
         let error = match self {

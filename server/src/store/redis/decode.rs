@@ -6,8 +6,9 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::{
-    super::metadata::{Applied, Commit, Found, Head, LogEntry, LogPage, Marks, Outcome, Reading, Record, Refusal, Txn, Write},
+    super::metadata::{Applied, Commit, Found, Head, Key, LogEntry, LogPage, Marks, Outcome, Reading, Record, Refusal},
     failure::corrupt,
+    keys::Space,
 };
 use crate::model::{
     error::Result,
@@ -83,7 +84,7 @@ fn number(bytes: &[u8]) -> Result<i64> {
 }
 
 /// What `commit.lua` answered, and whether a new history began. `nonce` tells a repetition by the connection from one by the caller.
-pub(super) fn outcome(answer: Value, commit: &Commit, nonce: Option<&str>) -> Result<(Outcome, bool)> {
+pub(super) fn outcome(answer: Value, space: &Space, commit: &Commit, nonce: Option<&str>) -> Result<(Outcome, bool)> {
     let mut parts = Parts::of(answer)?;
     match &*parts.bytes()? {
         b"applied" => {
@@ -95,7 +96,7 @@ pub(super) fn outcome(answer: Value, commit: &Commit, nonce: Option<&str>) -> Re
         }
         b"replayed" => Ok((Outcome::Applied(replayed(&parts.bytes()?, nonce)?), false)),
         b"refused" => {
-            let refusals = commit.alternatives.iter().map(|txn| refusal(&mut parts, txn));
+            let refusals = commit.alternatives.iter().map(|_| refusal(&mut parts, space));
             Ok((Outcome::Refused(refusals.collect::<Result<_>>()?), false))
         }
         _ => Err(corrupt("an answer")),
@@ -114,21 +115,15 @@ fn replayed(stored: &Bytes, nonce: Option<&str>) -> Result<Applied> {
     Ok(Applied { which, revision, now, note, replayed })
 }
 
-fn refusal(parts: &mut Parts, txn: &Txn) -> Result<Refusal> {
-    let bad = || corrupt("an answer");
-    let (kind, at, value) = (parts.bytes()?, usize::try_from(parts.number()?).map_err(|_| bad())?, parts.number()?);
+fn refusal(parts: &mut Parts, space: &Space) -> Result<Refusal> {
+    let (kind, name, value) = (parts.bytes()?, parts.text()?, parts.number()?);
+    let named = |key: String| name.strip_prefix(&key).map(|name| Key(name.to_owned())).ok_or_else(|| corrupt("an answer"));
+    let none = Key(String::new());
     match &*kind {
-        b"require" => Ok(Refusal::Record(txn.requires.get(at).ok_or_else(bad)?.key().clone())),
-        b"touch" => match txn.writes.get(at) {
-            Some(Write::Touch { key, .. }) => Ok(Refusal::Record(key.clone())),
-            _ => Err(bad()),
-        },
-        b"counter" => Ok(Refusal::Counter { counter: txn.adds.get(at).ok_or_else(bad)?.counter.clone(), value }),
-        b"meter" => {
-            let retry_after = Duration::from_micros(value.unsigned_abs());
-            Ok(Refusal::Meter { meter: txn.meters.get(at).ok_or_else(bad)?.meter.clone(), retry_after })
-        }
-        _ => Err(bad()),
+        b"record" => Ok(Refusal::Record(named(space.record(&none))?)),
+        b"counter" => Ok(Refusal::Counter { counter: named(space.counter(&none))?, value }),
+        b"meter" => Ok(Refusal::Meter { meter: named(space.meter(&none))?, retry_after: Duration::from_micros(value.unsigned_abs()) }),
+        _ => Err(corrupt("an answer")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use redis::Cmd;
 
 use super::{
-    super::metadata::{Add, Commit, HISTORY_LEAP, IndexChange, Key, Life, Meter, Number, OP_TTL, Require, Scope, Txn, When, Write},
+    super::metadata::{Add, Commit, HISTORY_LEAP, IndexChange, Key, Life, MarkName, Meter, Number, OP_TTL, Require, Scope, Txn, When, Write},
     keys::Space,
     script::{Args, COMMIT},
 };
@@ -45,10 +45,9 @@ pub(super) fn commit(frame: &Frame<'_>, commit: &Commit) -> Cmd {
         names.fixed(name);
     }
     let mut args = Args::new();
-    args.number(frame.floor).number(micros(HISTORY_LEAP));
-    args.push(if kept.is_some() { "1" } else { "0" }).number(millis(kept.unwrap_or_default()));
+    args.number(frame.floor).number(micros(HISTORY_LEAP)).number(kept.map_or(0, millis));
     args.push(frame.nonce.unwrap_or("-")).number(micros(frame.log_window)).number(i64::from(frame.log_entries));
-    args.count(space.record_start()).push(space.wake()).push(frame.publish).count(commit.alternatives.len());
+    args.count(space.record_start()).push(space.wake()).push(frame.publish);
     for txn in &commit.alternatives {
         let part = alternative(&mut names, txn);
         args.count(part.len()).append(&part);
@@ -85,31 +84,25 @@ impl<'a> Names<'a> {
 fn alternative(names: &mut Names<'_>, txn: &Txn) -> Args {
     let mut args = Args::new();
     args.push(if frees(txn) { "1" } else { "0" });
-    args.count(txn.requires.len());
     for part in &txn.requires {
         require(names, &mut args, part);
     }
-    args.count(txn.adds.len());
     for Add { counter, delta, max } in &txn.adds {
-        args.count(names.position(names.space.counter(counter))).number(*delta).number(*max);
+        args.push("add").count(names.position(names.space.counter(counter))).number(*delta).number(*max);
     }
-    args.count(txn.meters.len());
     for meter in &txn.meters {
-        args.count(names.position(names.space.meter(&meter.meter))).number(micros(meter.interval)).number(cost(meter));
+        args.push("meter").count(names.position(names.space.meter(&meter.meter))).number(micros(meter.interval)).number(cost(meter));
     }
-    args.count(txn.writes.len());
     for part in &txn.writes {
         write(names, &mut args, part);
     }
-    args.count(txn.indices.len());
     for part in &txn.indices {
         index_change(names, &mut args, part);
     }
-    args.count(txn.events.len());
     for (scope, payload) in &txn.events {
-        args.push(scope.name()).count(names.position(names.space.log(*scope))).push(payload);
+        args.push("event").push(scope.name()).count(names.position(names.space.log(*scope))).push(payload);
     }
-    args.push(&txn.note);
+    args.push("note").push(&txn.note);
     args
 }
 
@@ -140,15 +133,14 @@ fn require(names: &mut Names<'_>, args: &mut Args, require: &Require) {
 fn write(names: &mut Names<'_>, args: &mut Args, write: &Write) {
     match write {
         Write::Put { key, value, life: until, marks: set } => {
-            args.push("put").count(names.record(key));
+            args.push("put").count(names.record(key)).push(value);
             life(args, until);
-            marks(args, set);
-            args.push(value);
+            marks(names, args, set);
         }
         Write::Touch { key, life: until, marks: set } => {
             args.push("touch").count(names.record(key));
             life(args, until);
-            marks(args, set);
+            marks(names, args, set);
         }
         Write::Delete(key) => {
             args.push("delete").count(names.record(key));
@@ -157,46 +149,44 @@ fn write(names: &mut Names<'_>, args: &mut Args, write: &Write) {
 }
 
 fn life(args: &mut Args, life: &Life) {
-    let (kind, moment) = match life {
-        Life::Forever => ("forever", 0),
-        Life::Keep => ("keep", 0),
-        Life::SweptAt(When::At(at)) => ("swept@", at.0),
-        Life::SweptAt(When::In(ahead)) => ("swept+", micros(*ahead)),
-        Life::DroppedAt(When::At(at)) => ("dropped@", at.0),
-        Life::DroppedAt(When::In(ahead)) => ("dropped+", micros(*ahead)),
+    match life {
+        Life::Forever => args.push("forever"),
+        Life::Keep => args.push("keep"),
+        Life::SweptAt(When::At(at)) => args.push("swept@").number(at.0),
+        Life::SweptAt(When::In(ahead)) => args.push("swept+").number(micros(*ahead)),
+        Life::DroppedAt(When::At(at)) => args.push("dropped@").number(at.0),
+        Life::DroppedAt(When::In(ahead)) => args.push("dropped+").number(micros(*ahead)),
     };
-    args.push(kind).number(moment);
 }
 
-fn marks(args: &mut Args, marks: &[(super::super::metadata::MarkName, Number)]) {
-    args.count(marks.len());
+/// Marks, and the empty name that ends them.
+fn marks(names: &mut Names<'_>, args: &mut Args, marks: &[(MarkName, Number)]) {
     for (mark, value) in marks {
         args.push(mark.as_ref());
-        match value {
-            Number::Literal(literal) => args.push("literal").number(*literal),
-            Number::Revision => args.push("revision").push(""),
-            Number::NowPlus(ahead) => args.push("now").number(micros(*ahead)),
-            // A mark of another record is not allowed here and was refused before.
-            Number::Keep | Number::MarkOf(..) => args.push("keep").push(""),
-        };
+        number(names, args, value);
     }
+    args.push("");
+}
+
+/// A number; where it must not stand it was refused before.
+fn number(names: &mut Names<'_>, args: &mut Args, number: &Number) {
+    match number {
+        Number::Literal(literal) => args.push("literal").number(*literal),
+        Number::Revision => args.push("revision"),
+        Number::NowPlus(ahead) => args.push("now").number(micros(*ahead)),
+        Number::Keep => args.push("keep"),
+        Number::MarkOf(key, mark) => args.push("mark of").count(names.record(key)).push(mark.as_ref()),
+    };
 }
 
 fn index_change(names: &mut Names<'_>, args: &mut Args, change: &IndexChange) {
     match change {
-        IndexChange::Remove(index, member) => {
-            args.push("remove").count(names.position(names.space.index(index))).push(member);
-        }
         IndexChange::Add(index, member, score) => {
-            args.push("add").count(names.position(names.space.index(index))).push(member);
-            match score {
-                Number::Literal(literal) => args.push("literal").number(*literal),
-                Number::Revision => args.push("revision").push(""),
-                Number::NowPlus(ahead) => args.push("now").number(micros(*ahead)),
-                Number::MarkOf(key, mark) => args.push("mark").push(mark.as_ref()).count(names.record(key)),
-                // Not allowed here and refused before.
-                Number::Keep => args.push("literal").push("0"),
-            };
+            args.push("member").count(names.position(names.space.index(index))).push(member);
+            number(names, args, score);
+        }
+        IndexChange::Remove(index, member) => {
+            args.push("no member").count(names.position(names.space.index(index))).push(member);
         }
     }
 }

@@ -13,7 +13,7 @@
 //! | `{ns}:n:<call>`        | string | the same for a call without an operation that a Cluster's client may repeat              |
 //! | `{ns}:c:<counter>`     | string | a count                                                                                  |
 //! | `{ns}:g:<meter>`       | string | the meter's theoretical arrival time in µs                                               |
-//! | `{ns}:w`               | channel | a revision, after every commit                                                          |
+//! | `{ns}:w`               | channel | a revision, after every commit; `{ns}:w:<db>` for another database than 0               |
 //! | `namespaces`           | set    | every namespace, in a slot of its own                                                    |
 //!
 //! Each stands behind the configured prefix. The times are the server's; the daemon's clock decides nothing.
@@ -25,6 +25,7 @@ mod decode;
 mod encode;
 mod failure;
 mod keys;
+mod listen;
 mod probe;
 mod read;
 mod rehearse;
@@ -50,8 +51,9 @@ use self::{
     connect::Link,
     encode::Frame,
     keys::{Keys, Space},
+    listen::listen,
     script::COMMIT,
-    wake::{Wake, listen},
+    wake::Wake,
 };
 use super::{
     bounds,
@@ -99,7 +101,7 @@ impl RedisStore {
         let (wake, listener) = Wake::new();
         let store = Self {
             link: Arc::clone(&link),
-            keys: Keys::new(&config.prefix),
+            keys: Keys::new(&config.prefix, link.database()),
             log_window: config.log_window,
             log_entries: config.log_entries,
             known: RwLock::default(),
@@ -120,7 +122,7 @@ impl RedisStore {
         Ok(store)
     }
 
-    /// Ends the background tasks and waits for them, at most two seconds. Watchers hear nothing any more; all else still works.
+    /// Ends the background tasks and waits for them, at most two seconds. Nothing is to be asked of the store after that.
     pub async fn close(&self) {
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -163,23 +165,34 @@ impl RedisStore {
         if self.link.is_cluster() { "SPUBLISH" } else { "PUBLISH" }
     }
 
-    fn encode(&self, space: &Space, commit: &Commit, floor: i64, nonce: Option<&str>) -> Cmd {
-        let frame = Frame { space, floor, nonce, log_window: self.log_window, log_entries: self.log_entries, publish: self.publish() };
-        encode::commit(&frame, commit)
+    fn frame<'a>(&self, space: &'a Space, floor: i64, nonce: Option<&'a str>) -> Frame<'a> {
+        Frame { space, floor, nonce, log_window: self.log_window, log_entries: self.log_entries, publish: self.publish() }
     }
 
     async fn apply(&self, ns: &Namespace, floor: i64, commit: &Commit) -> Result<(Outcome, bool)> {
         // Only a Cluster's client repeats commands by itself; that a script ran twice must then be noticed by its call's name.
         let nonce = if self.link.is_cluster() { Some(nonce()?) } else { None };
-        let command = self.encode(&self.keys.of(ns), commit, floor, nonce.as_deref());
+        let space = self.keys.of(ns);
+        let command = encode::commit(&self.frame(&space, floor, nonce.as_deref()), commit);
         let answer = self.link.call(&COMMIT, &command).await.map_err(|failure| self.link.error(failure))?;
-        decode::outcome(answer, commit, nonce.as_deref())
+        decode::outcome(answer, &space, commit, nonce.as_deref())
     }
 
-    /// The faults that tests plan: the connection is lost before the script runs, or after it.
+    /// The faults that tests plan. The script is one step for Redis, so there is one moment that a fault can follow: when it ran and its answer is on the way.
     #[cfg(any(test, feature = "conformance"))]
-    fn fault(&self) -> Result<()> {
-        if self.faults.step() { Err(self.link.error(failure::Failure::Late(self.link.limit))) } else { Ok(()) }
+    fn fault(&self, outcome: &Outcome) -> Result<()> {
+        let wrote = matches!(outcome, Outcome::Applied(applied) if !applied.replayed);
+        if wrote && self.faults.step() { Err(self.link.error(failure::Failure::Late(self.link.limit))) } else { Ok(()) }
+    }
+
+    /// What a commit sends, and the shared connection of a single server: for benchmarks that compare both ways.
+    #[cfg(any(test, feature = "conformance"))]
+    #[must_use]
+    pub fn raw(&self, ns: &Namespace, commit: &Commit) -> Option<(Cmd, redis::aio::ConnectionManager)> {
+        match &self.link.kind {
+            connect::Kind::Single(single) => Some((encode::commit(&self.frame(&self.keys.of(ns), self.floor(ns), None), commit), single.shared())),
+            connect::Kind::Cluster { .. } => None,
+        }
     }
 
     /// The faults that tests plan.
@@ -214,11 +227,9 @@ impl Metadata for RedisStore {
         bounds::commit(&commit)?;
         let known = self.known(ns);
         self.enter(ns, &known).await?;
-        #[cfg(any(test, feature = "conformance"))]
-        self.fault()?;
         let (outcome, fresh) = self.apply(ns, known.floor.load(Ordering::Relaxed), &commit).await?;
         #[cfg(any(test, feature = "conformance"))]
-        self.fault()?;
+        self.fault(&outcome)?;
         if let Outcome::Applied(applied) = &outcome {
             known.floor.fetch_max(applied.revision.0, Ordering::Relaxed);
         }
@@ -237,7 +248,7 @@ impl Metadata for RedisStore {
 
     async fn events(&self, ns: &Namespace, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
         bounds::limit(limit)?;
-        self.log_page(&self.keys.of(ns), scope, after, limit).await
+        self.log_page(ns, &self.keys.of(ns), scope, after, limit).await
     }
 
     async fn history(&self, ns: &Namespace, scope: Scope) -> Result<Head> {

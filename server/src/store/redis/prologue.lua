@@ -20,7 +20,7 @@ end
 local clock = call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
-local meta = call('HMGET', KEYS[1], 'rev', 'low', 'hist', 'replid')
+local meta = call('HMGET', KEYS[1], 'rev', 'low', 'hist', 'replid', 'last:sessions', 'last:cache')
 local floor = tonumber(ARGV[1])
 local known = math.max(tonumber(meta[1] or 0), tonumber(meta[2] or 0) - 1)
 
@@ -35,4 +35,7 @@ local rev = math.max(now, known + 1, floor + 1)
 if fresh then
   rev = math.max(rev, now + tonumber(ARGV[2]))
 end
-local history = fresh and (string.sub(replid, 1, 16) .. '.' .. int(rev)) or meta[3]
+local id = int(rev)
+local history = fresh and (string.sub(replid, 1, 16) .. '.' .. id) or meta[3]
+-- The revision of each log's last entry in this history.
+local last = {sessions = not fresh and meta[5] or '0', cache = not fresh and meta[6] or '0'}

@@ -1,6 +1,7 @@
 //! Reads: one script or one command each.
 
-use redis::cmd;
+use futures::{StreamExt as _, TryStreamExt as _};
+use redis::{Value, cmd};
 
 use super::{
     super::metadata::{Direction, ExpiredRecord, Found, Head, Index, Key, LogPage, Range, Reading, Scope},
@@ -13,6 +14,9 @@ use crate::model::{
     id::Namespace,
     time::{Revision, micros},
 };
+
+/// Most namespaces that are asked at once.
+const AT_ONCE: usize = 32;
 
 impl RedisStore {
     pub(super) async fn read(&self, space: &Space, keys: &[Key]) -> Result<Reading> {
@@ -86,7 +90,17 @@ impl RedisStore {
         Ok(out)
     }
 
-    pub(super) async fn log_page(&self, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+    pub(super) async fn log_page(&self, ns: &Namespace, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+        let page = self.log_part(space, scope, after, limit).await?;
+        if !page.head.history.0.is_empty() {
+            return Ok(page);
+        }
+        // Nobody wrote or asked before: the history that the first commit would begin must not look like a change.
+        self.touch(ns, space, scope).await?;
+        self.log_part(space, scope, after, limit).await
+    }
+
+    pub(super) async fn log_part(&self, space: &Space, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
         let mut args = Args::new();
         // Redis has no page of no entries, but the head is asked for.
         args.number(after.0.max(0)).count(limit.max(1)).push(last(scope));
@@ -98,7 +112,7 @@ impl RedisStore {
     pub(super) async fn touch(&self, ns: &Namespace, space: &Space, scope: Scope) -> Result<Head> {
         let names: Args = [space.meta(), space.log(Scope::Sessions), space.log(Scope::Cache)].into_iter().collect();
         let mut args = Args::new();
-        args.number(self.floor(ns)).number(micros(super::super::metadata::HISTORY_LEAP)).push(last(scope));
+        args.number(self.floor(ns)).number(micros(super::super::metadata::HISTORY_LEAP)).push(scope.name());
         decode::head(self.link.query(&TOUCH, &names, &args).await?)
     }
 
@@ -107,17 +121,20 @@ impl RedisStore {
         let mut command = cmd("SMEMBERS");
         command.arg(self.keys.namespaces());
         let answer = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
-        let mut out = Vec::new();
-        for name in decode::members(answer)? {
-            let ns = Namespace::parse("namespace", &name).map_err(|_| super::failure::corrupt("a namespace's name"))?;
-            let mut command = cmd("HEXISTS");
-            command.arg(self.keys.of(&ns).meta()).arg("rev");
-            let written = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
-            if matches!(written, redis::Value::Int(1) | redis::Value::Boolean(true)) {
-                out.push(ns);
-            }
-        }
+        let names = decode::members(answer)?;
+        let checks: Vec<_> = names.into_iter().map(|name| self.written(name)).collect();
+        let checked: Vec<Option<Namespace>> = futures::stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut out: Vec<_> = checked.into_iter().flatten().collect();
         out.sort();
         Ok(out)
+    }
+
+    /// The namespace of this name, if there is a revision in it.
+    async fn written(&self, name: String) -> Result<Option<Namespace>> {
+        let ns = Namespace::parse("namespace", &name).map_err(|_| super::failure::corrupt("a namespace's name"))?;
+        let mut command = cmd("HEXISTS");
+        command.arg(self.keys.of(&ns).meta()).arg("rev");
+        let written = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
+        Ok(matches!(written, Value::Int(1) | Value::Boolean(true)).then_some(ns))
     }
 }

@@ -8,6 +8,7 @@ use redis::{Cmd, cmd};
 use super::{
     super::metadata::{Add, Commit, Direction, Index, IndexChange, Key, Life, Meter, Number, Range, Scope, Txn, When, Write},
     RedisStore,
+    encode::{self, Frame},
     keys::{REHEARSAL, Space},
     nonce,
     script::COMMIT,
@@ -27,7 +28,11 @@ impl RedisStore {
         let nonces = acts().iter().map(|_| nonce()).collect::<Result<Vec<_>>>()?;
         // An earlier rehearsal may have been cut off.
         let mut commands = vec![clear(&space, &nonces)];
-        commands.extend(acts().into_iter().zip(&nonces).map(|(txn, nonce)| self.encode(&space, &Commit::from(txn), 0, Some(nonce))));
+        commands.extend(acts().into_iter().zip(&nonces).map(|(txn, nonce)| {
+            // No entry stays, so that also the trimming is tried.
+            let frame = Frame { log_entries: 0, ..self.frame(&space, 0, Some(nonce)) };
+            encode::commit(&frame, &Commit::from(txn))
+        }));
         let mut wake = cmd(self.publish());
         wake.arg(space.wake()).arg("0");
         let mut list = cmd("SMEMBERS");
@@ -52,7 +57,7 @@ impl RedisStore {
             self.read(space, &[key]).await.map(drop),
             self.scan_index(space, &index, &Range::From(Some((0, String::new()))), Direction::Ascending, 1).await.map(drop),
             self.past_expiry(space, 1).await.map(drop),
-            self.log_page(space, Scope::Cache, crate::model::time::Revision::ZERO, 1).await.map(drop),
+            self.log_part(space, Scope::Cache, crate::model::time::Revision::ZERO, 1).await.map(drop),
         ];
         reads.into_iter().find(|read| matches!(read, Err(error) if error.reason() == Reason::MetadataUnavailable)).unwrap_or(Ok(()))
     }

@@ -231,3 +231,40 @@ async fn the_cache_serves_only_what_a_reading_would_answer() {
     bench.delete("a").await.unwrap();
     assert_eq!(reason(bench.get("a").await), Reason::SessionDeleted);
 }
+
+#[tokio::test]
+async fn the_cache_follows_the_log_by_itself() {
+    let bench = Bench::new();
+    bench.create("a", "acme").await;
+    let tasks = Arc::new(crate::flow::tasks::Tasks::new());
+    let hub = Arc::new(crate::flow::watch::Hub::new(Arc::clone(&bench.store), Arc::clone(&tasks)));
+    tasks.spawn(crate::flow::follow::run(hub, bench.sessions.cache(), Arc::clone(&tasks)));
+    let cached = || bench.sessions.cache().get(&bench.ns, &sid("a"), Revision::ZERO).is_some();
+    let (bench, cached) = (&bench, &cached);
+    let until = |wanted: bool| async move {
+        for _ in 0..200 {
+            bench.get("a").await.unwrap();
+            if cached() == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the copy never became {wanted}");
+    };
+    until(true).await;
+    // Another daemon's changes, each of which is seen soon.
+    let other = sessions(Arc::clone(&bench.store), Arc::clone(&bench.keys)).unwrap();
+    for state in [State::Active, State::NeedsLogin, State::Active, State::Retired] {
+        other.transition(&bench.ns, &sid("a"), state, "", &free()).await.unwrap();
+        let mut seen = false;
+        for _ in 0..200 {
+            seen = bench.get("a").await.unwrap().view.session.session.state == state;
+            if seen {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(seen, "{state:?}");
+    }
+    assert!(tasks.stop(Duration::from_secs(5)).await);
+}

@@ -170,3 +170,34 @@ async fn a_touch_slides_the_expiry_without_a_new_etag_or_an_event() {
     assert!(after.view.session.mark(mark::USED) > before.view.session.mark(mark::USED));
     assert_eq!(bench.kinds().await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_purge_removes_every_snapshot_and_what_uploads_made() {
+    use crate::{
+        model::{
+            id::{SnapshotId, UploadId},
+            snapshot,
+        },
+        store::metadata::{Found, IndexChange, Key},
+    };
+    let bench = Bench::new();
+    let lineage = bench.create("a", "acme").await.view.session.session.lineage_id().unwrap();
+    let mut keys = Vec::new();
+    for n in 0..450u16 {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        let (id, upload) = (SnapshotId(id), UploadId::parse("upload", &format!("upload-{n:010}")).unwrap());
+        let own = [Key(snapshot::record_key(lineage, id)), Key(snapshot::upload_key(&sid("a"), &upload))];
+        let value: bytes::Bytes = format!("{{\"upload\":\"{upload}\",\"more\":1}}").into();
+        let puts = own.iter().map(|key| Write::Put { key: key.clone(), value: value.clone(), life: Life::Forever, marks: Vec::new() });
+        let indices = vec![IndexChange::Add(Index(snapshot::index_name(lineage)), id.to_string(), Number::Literal(i64::from(n)))];
+        bench.store.commit(&bench.ns, Commit::from(Txn { writes: puts.collect(), indices, ..Txn::default() })).await.unwrap();
+        keys.extend(own);
+    }
+    bench.delete("a").await.unwrap();
+    bench.end_time("a").await;
+    assert_eq!(bench.sweep().await.purged, 1);
+    assert!(bench.members(&snapshot::index_name(lineage)).await.is_empty());
+    let reading = bench.store.get(&bench.ns, &keys).await.unwrap();
+    assert!(reading.found.into_iter().all(|found| found == Found::Absent));
+}

@@ -1,27 +1,40 @@
+mod crash;
+mod damage;
+mod history;
+mod house;
 mod rules;
 
-use super::*;
-use crate::store::metadata::{Found, Life, Number, Require, Txn, Write};
+use std::path::Path;
 
-fn put(key: &str, value: &str) -> Commit {
-    let key = Key(key.to_owned());
-    let write = Write::Put { key: key.clone(), value: value.to_owned().into(), life: Life::Forever, marks: vec![("at".into(), Number::Revision)] };
-    Txn { requires: vec![Require::Absent(key)], writes: vec![write], ..Txn::default() }.into()
+use super::*;
+use crate::store::metadata::{Applied, Found, Life, Number, Txn, Write};
+
+fn open(dir: &Path) -> Arc<Embedded> {
+    Arc::new(Embedded::open(dir, Limits::default()).unwrap())
 }
 
-#[tokio::test]
-async fn what_was_written_is_there_after_a_restart_and_its_history_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let ns = Namespace::default();
-    let store = Arc::new(Embedded::open(dir.path(), Limits::default()).unwrap());
-    let Outcome::Applied(applied) = store.commit(&ns, put("a", "one")).await.unwrap() else { panic!("refused") };
-    assert!(matches!(store.commit(&ns, put("a", "two")).await.unwrap(), Outcome::Refused(_)));
-    let head = store.history(&ns, Scope::Sessions).await.unwrap();
-    store.close().await;
+fn key(name: &str) -> Key {
+    Key(name.to_owned())
+}
 
-    let store = Arc::new(Embedded::open(dir.path(), Limits::default()).unwrap());
-    let reading = store.get(&ns, &[Key("a".to_owned())]).await.unwrap();
-    let [Found::Live(record)] = &reading.found[..] else { panic!("{reading:?}") };
-    assert_eq!((&record.value[..], record.revision, record.mark("at")), (&b"one"[..], applied.revision, applied.revision.0));
-    assert_eq!(store.history(&ns, Scope::Sessions).await.unwrap(), head);
+/// A transaction that writes one record and one event.
+fn put(name: &str, value: impl Into<bytes::Bytes>) -> Txn {
+    let write = Write::Put { key: key(name), value: value.into(), life: Life::Forever, marks: vec![("at".into(), Number::Revision)] };
+    Txn { writes: vec![write], events: vec![(Scope::Sessions, "put".into())], ..Txn::default() }
+}
+
+async fn apply(store: &Embedded, commit: impl Into<Commit>) -> Applied {
+    match store.commit(&Namespace::default(), commit.into()).await.unwrap() {
+        Outcome::Applied(applied) => applied,
+        Outcome::Refused(refusals) => panic!("{refusals:?}"),
+    }
+}
+
+async fn value(store: &Embedded, name: &str) -> Option<bytes::Bytes> {
+    let reading = store.get(&Namespace::default(), &[key(name)]).await.unwrap();
+    reading.found.into_iter().next().and_then(Found::live).map(|record| record.value)
+}
+
+async fn head(store: &Embedded) -> Head {
+    store.history(&Namespace::default(), Scope::Sessions).await.unwrap()
 }

@@ -5,8 +5,8 @@
 import { Metadata, Server, ServerCredentials, loadPackageDefinition, status } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
-import { Client } from '../../src/index.js';
-import { errorProtoDirectory, protoDirectory } from '../../src/resources.js';
+import { Client } from '../src/index.js';
+import { errorProtoDirectory, protoDirectory } from '../src/resources.js';
 
 const definition = loadSync(
   ['session', 'invalidation', 'admin', 'profile'].map((name) => `cloakroom/v1/${name}.proto`),

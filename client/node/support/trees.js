@@ -4,11 +4,11 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-import { removeTree, setTime } from '../../src/system.js';
-import { DIGEST, digestLeaves, fileRoot } from '../../src/tree.js';
+import { removeTree, setTime } from '../src/system.js';
+import { DIGEST, digestLeaves, fileRoot } from '../src/tree.js';
 import { content } from './vectors.js';
 
-/** @typedef {import('../../src/messages.js').Entry} Entry */
+/** @typedef {import('../src/messages.js').Entry} Entry */
 
 /**
  * A directory of its own for a test, gone when the test is.

@@ -1,0 +1,944 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+/** @file The scenarios of `client/scenarios.md`, one test each, against the daemon that CLOAKROOM_TEST_DAEMON names. */
+
+import assert from 'node:assert/strict';
+import { randomBytes, randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { fromGrpc } from '../src/errors.js';
+import { Client, EtagMismatch, LeaseFenced, LocalError, NotFound, ParentNotHead, Unavailable } from '../src/index.js';
+import { cut, diff, pack, scan } from '../src/profiles.js';
+import { sidecarPath } from '../src/sidecar.js';
+import { setTime } from '../src/system.js';
+import { manifestRoot } from '../src/tree.js';
+import { Daemon, nowhere } from '../support/daemon.js';
+import { failure } from '../support/failure.js';
+import { picture, temporary } from '../support/trees.js';
+
+/** @typedef {import('../src/index.js').WatchEvent} WatchEvent */
+/** @typedef {import('../src/index.js').Change} Change */
+
+const daemon = new Daemon();
+/** @type {Client} */
+let client;
+
+before(async () => {
+  await daemon.start();
+  client = new Client(daemon.target);
+});
+
+after(async () => {
+  client?.close();
+  await daemon.remove();
+});
+
+/** @type {string[]} */
+const scenarios = [];
+
+/**
+ * @param {string} name as in `client/scenarios.md`
+ * @param {(t: import('node:test').TestContext) => Promise<void>} body
+ */
+function scenario(name, body) {
+  scenarios.push(name);
+  test(name, { timeout: 120_000 }, body);
+}
+
+/**
+ * A session of its own.
+ *
+ * @param {Partial<Parameters<Client['sessions']['create']>[0]>} [fields]
+ */
+function fresh(fields = {}) {
+  return client.sessions.create({ sessionId: `s-${randomUUID()}`, businessId: `b-${randomUUID()}`, ...fields });
+}
+
+/**
+ * That a call is refused for a reason, changes nothing, and leaves the daemon well.
+ *
+ * @param {string} sessionId
+ * @param {string[]} reasons
+ * @param {() => Promise<unknown>} call
+ * @returns {Promise<any>} the error
+ */
+async function refused(sessionId, reasons, call) {
+  const { etag, headSnapshotId } = await client.sessions.get(sessionId);
+  const error = await failure(call());
+  assert.ok(reasons.includes(error.reason), `${error.reason}: ${error.message}`);
+  const now = await client.sessions.get(sessionId);
+  assert.deepEqual([now.etag, now.headSnapshotId], [etag, headSnapshotId]);
+  return error;
+}
+
+/**
+ * @param {string} directory made here
+ * @param {Record<string, string | Buffer>} files
+ * @returns {string}
+ */
+function write(directory, files) {
+  for (const [name, content] of Object.entries(files)) {
+    fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
+    fs.writeFileSync(`${directory}/${name}`, content);
+  }
+  return directory;
+}
+
+/**
+ * A watch that is open, and everything that it hears.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {import('../src/index.js').WatchOptions} [options]
+ * @param {Client} [by]
+ */
+async function listen(t, options = {}, by = client) {
+  const stop = new AbortController();
+  const watch = by.watch({ ...options, signal: stop.signal });
+  const events = watch[Symbol.asyncIterator]();
+  const first = await events.next();
+  assert.equal(first.value?.kind, 'opened');
+  /** @type {WatchEvent[]} */
+  const heard = [];
+  const done = (async () => {
+    for await (const event of events) heard.push(event);
+  })();
+  const close = async () => {
+    stop.abort();
+    await done;
+  };
+  t.after(close);
+  const changes = () => heard.flatMap((event) => (event.kind === 'changes' ? event.changes : []));
+  /** @param {(changes: Change[]) => boolean} enough */
+  const until = async (enough) => {
+    for (const end = Date.now() + 20_000; !enough(changes()); await sleep(10))
+      assert.ok(Date.now() < end, `heard only ${JSON.stringify(changes().map(({ kind }) => kind))}`);
+    return changes();
+  };
+  return { watch, heard, changes, until, close, opened: /** @type {WatchEvent & { kind: 'opened' }} */ (first.value) };
+}
+
+/**
+ * The messages of a save of a directory into an empty session, for tests that spoil them.
+ *
+ * @param {string} sessionId
+ * @param {string} directory
+ * @returns {Promise<any[]>}
+ */
+async function rawSave(sessionId, directory) {
+  const entries = await scan(directory, () => true);
+  const change = diff([], entries);
+  const messages = [{ begin: { sessionId, full: true, uploadId: randomUUID() } }];
+  for (const piece of cut(change)) messages.push(/** @type {any} */ ({ records: await pack(directory, change.entries, piece) }));
+  return [...messages, { end: { manifestRoot: manifestRoot(entries) } }];
+}
+
+/**
+ * Sends messages as they are.
+ *
+ * @param {any[]} messages
+ * @param {'end' | 'cancel'} [ending]
+ * @returns {Promise<any>}
+ */
+function raw(messages, ending = 'end') {
+  const { connection } = /** @type {any} */ (client);
+  return new Promise((resolve, reject) => {
+    const settle = (/** @type {any} */ error, /** @type {any} */ answer) => (error ? reject(fromGrpc(error)) : resolve(answer));
+    const call = connection.services.ProfileService.saveProfile(connection.metadata(), settle);
+    call.on('error', () => {});
+    for (const message of messages) call.write(message);
+    if (ending === 'end') call.end();
+    else setTimeout(() => call.cancel(), 50);
+  });
+}
+
+// --- The daemon
+
+scenario('server-info', async () => {
+  const info = await client.serverInfo();
+  assert.match(info.version, /^\d+\.\d+\.\d+/);
+  assert.ok(info.instanceId && info.history);
+  assert.deepEqual([info.namespace, info.metadata.health, info.blobs.health], ['default', 'OK', 'OK']);
+  for (const [name, limit] of Object.entries(info.limits)) assert.ok(limit > 0, name);
+  assert.ok(info.startTime && info.startTime.getTime() <= Date.now());
+});
+
+scenario('daemon-gone', async (t) => {
+  const target = await nowhere();
+  const lonely = new Client(target);
+  t.after(() => lonely.close());
+  const begin = Date.now();
+  const error = await failure(lonely.sessions.get('s', { timeoutSeconds: 1 }));
+  assert.ok(error instanceof Unavailable);
+  assert.ok(error.message.includes(target), error.message);
+  assert.ok(Date.now() - begin < 3000);
+});
+
+// --- Sessions
+
+scenario('create-get-update-delete', async () => {
+  const id = `s-${randomUUID()}`;
+  const created = await client.sessions.create({
+    sessionId: id,
+    businessId: 'acme',
+    email: 'Ann@Example.com',
+    labels: { tier: 'gold' },
+    ttlSeconds: 7200,
+  });
+  const { revision: _, ...got } = await client.sessions.get(id);
+  const { revision: born, ...same } = created;
+  assert.deepEqual(got, same);
+  assert.deepEqual(
+    [got.id, got.businessId, got.email, got.labels, got.ttlSeconds, got.ttlMode, got.state],
+    [id, 'acme', 'Ann@Example.com', { tier: 'gold' }, 7200, 'SLIDING', 'PENDING'],
+  );
+  const updated = await client.sessions.update(id, { labels: { tier: 'silver' }, email: 'bob@example.com' });
+  const changes = {
+    labels: { tier: 'silver' },
+    email: 'bob@example.com',
+    etag: updated.etag,
+    updateTime: updated.updateTime,
+    revision: updated.revision,
+  };
+  assert.deepEqual(updated, { ...created, ...changes });
+  assert.notEqual(updated.etag, created.etag);
+  const deleted = await client.sessions.delete(id);
+  assert.ok(born < updated.revision && updated.revision < deleted.revision);
+  assert.equal(deleted.state, 'DELETED');
+  assert.equal((await failure(client.sessions.get(id))).reason, 'SESSION_DELETED');
+  await client.sessions.delete(id);
+});
+
+scenario('create-twice', async () => {
+  const fields = { sessionId: `s-${randomUUID()}`, businessId: 'acme' };
+  const requestId = randomUUID();
+  const first = await client.sessions.create(fields, { requestId });
+  await refused(fields.sessionId, ['SESSION_EXISTS'], () => client.sessions.create(fields));
+  assert.deepEqual(await client.sessions.create(fields, { requestId }), first);
+});
+
+scenario('batch-get-mixed', async () => {
+  const [one, two] = [await fresh(), await fresh()];
+  const { sessions, missing } = await client.sessions.batchGet([two.id, 'never-was', one.id]);
+  assert.deepEqual(
+    sessions.map(({ id }) => id),
+    [two.id, one.id],
+  );
+  assert.deepEqual(missing, ['never-was']);
+});
+
+scenario('undelete', async (t) => {
+  const { id } = await fresh();
+  await client.sessions.transition(id, 'ACTIVE');
+  await client.sessions.storageState.put(id, { cookies: [], origins: [] });
+  const { snapshot } = await client.save(id, write(`${temporary(t)}/p`, { f: 'x' }));
+  await client.sessions.delete(id);
+  const back = await client.sessions.undelete(id);
+  assert.deepEqual([back.state, back.headSnapshotId], ['ACTIVE', snapshot.id]);
+  assert.deepEqual((await client.sessions.storageState.get(id)).storageState, { cookies: [], origins: [] });
+});
+
+scenario('list-pages', async () => {
+  const businessId = `b-${randomUUID()}`;
+  const made = [];
+  for (let at = 0; at < 25; at++) made.push((await fresh({ businessId, labels: { parity: at % 2 ? 'odd' : 'even' } })).id);
+  for (const id of made.slice(0, 3)) await client.sessions.transition(id, 'ACTIVE');
+  const list = async (/** @type {any} */ filter) => {
+    const found = [];
+    for await (const { id } of client.sessions.list({ businessId, ...filter })) found.push(id);
+    return found;
+  };
+  assert.deepEqual(await list({ pageSize: 10 }), made);
+  assert.deepEqual(
+    await list({ pageSize: 10, labels: { parity: 'odd' } }),
+    made.filter((_, at) => at % 2),
+  );
+  assert.deepEqual(await list({ states: ['ACTIVE'] }), made.slice(0, 3));
+});
+
+scenario('active-most-recent', async () => {
+  const businessId = `b-${randomUUID()}`;
+  const email = `Ann.${randomUUID()}@Example.com`;
+  const [one, two] = [await fresh({ businessId, email }), await fresh({ businessId, email })];
+  for (const { id } of [one, two]) await client.sessions.transition(id, 'ACTIVE');
+  for (const { id } of [two, one, two]) {
+    await sleep(2);
+    await client.sessions.touch(id);
+    assert.equal((await client.sessions.active({ businessId })).id, id);
+    assert.equal((await client.sessions.active({ email: `  ${email.toUpperCase()} ` })).id, id);
+  }
+});
+
+scenario('touch-moves-expiry', async () => {
+  const { id, expireTime, etag } = await fresh();
+  await sleep(20);
+  const touched = await client.sessions.touch(id);
+  assert.ok(expireTime && touched.expireTime && touched.expireTime > expireTime);
+  const now = await client.sessions.get(id);
+  assert.deepEqual([now.etag, now.expireTime], [etag, touched.expireTime]);
+});
+
+scenario('transition-and-illegal', async () => {
+  const { id } = await fresh();
+  const active = await client.sessions.transition(id, 'ACTIVE', { reason: 'logged in' });
+  assert.deepEqual([active.state, active.stateReason], ['ACTIVE', 'logged in']);
+  await client.sessions.transition(id, 'NEEDS_LOGIN', { reason: 'the site asked' });
+  const now = await client.sessions.get(id);
+  assert.deepEqual([now.state, now.stateReason], ['NEEDS_LOGIN', 'the site asked']);
+  await client.sessions.transition(id, 'ACTIVE');
+  await refused(id, ['ILLEGAL_TRANSITION'], () => client.sessions.transition(id, 'PENDING'));
+});
+
+scenario('resolve-prefix', async () => {
+  const stem = `s-${randomUUID()}`;
+  const [one] = [await fresh({ sessionId: `${stem}-one` }), await fresh({ sessionId: `${stem}-two` })];
+  assert.equal((await client.sessions.resolve(`${stem}-o`)).id, one.id);
+  assert.equal((await failure(client.sessions.resolve(stem))).reason, 'PREFIX_AMBIGUOUS');
+  assert.equal((await failure(client.sessions.resolve(`${stem}-x`))).reason, 'SESSION_NOT_FOUND');
+});
+
+scenario('stale-etag', async () => {
+  const { id, etag } = await fresh();
+  const { etag: current } = await client.sessions.update(id, { labels: { a: '1' } });
+  assert.ok((await refused(id, ['ETAG_MISMATCH'], () => client.sessions.update(id, { labels: { a: '2' } }, { etag }))) instanceof EtagMismatch);
+  await client.sessions.update(id, { labels: { a: '3' } }, { etag: current });
+  const state = { cookies: [], origins: [] };
+  const first = await client.sessions.storageState.put(id, state);
+  const second = await client.sessions.storageState.put(id, state, { etag: first.etag });
+  await refused(id, ['ETAG_MISMATCH'], () => client.sessions.storageState.put(id, state, { etag: first.etag }));
+  await client.sessions.storageState.put(id, state, { etag: second.etag });
+});
+
+scenario('lease-token-wrong', async (t) => {
+  const { id } = await fresh();
+  const directory = write(`${temporary(t)}/p`, { f: 'x' });
+  const leaseToken = 4711;
+  for (const call of [
+    () => client.sessions.update(id, { labels: { a: '1' } }, { leaseToken }),
+    () => client.sessions.storageState.put(id, { cookies: [], origins: [] }, { leaseToken }),
+    () => client.save(id, directory, { leaseToken }),
+  ]) {
+    assert.ok((await refused(id, ['LEASE_FENCED'], call)) instanceof LeaseFenced);
+  }
+});
+
+scenario('bad-input-names-field', async () => {
+  for (const [field, call] of /** @type {[string, () => Promise<unknown>][]} */ ([
+    ['business_id', () => client.sessions.create({ businessId: '' })],
+    ['ttl', () => client.sessions.create({ businessId: 'b', ttlSeconds: 1 })],
+    ['labels', () => client.sessions.create({ businessId: 'b', labels: { CAPITALS: 'x' } })],
+    ['page_size', () => client.sessions.list({ pageSize: 501 }).next()],
+  ])) {
+    const error = await failure(call());
+    assert.equal(error.reason, 'INVALID_FIELD');
+    assert.ok(
+      error.violations.some((/** @type {{ subject: string }} */ { subject }) => subject.includes(field)),
+      `${field}: ${JSON.stringify(error.violations)}`,
+    );
+  }
+});
+
+scenario('not-found-is-typed', async (t) => {
+  const directory = write(`${temporary(t)}/p`, { f: 'x' });
+  for (const call of [() => client.sessions.get('never-was'), () => client.save('never-was', directory)]) {
+    const error = await failure(call());
+    assert.ok(error instanceof NotFound);
+    assert.equal(error.reason, 'SESSION_NOT_FOUND');
+  }
+});
+
+// --- Storage states
+
+scenario('storage-state-roundtrip', async () => {
+  const { id } = await fresh();
+  assert.equal((await failure(client.sessions.storageState.get(id))).reason, 'STORAGE_STATE_NOT_FOUND');
+  const text = '{ "cookies" : [], "mine": {"é": [1.50, "\\u0041"]},\n "origins":[ ] }';
+  const { etag, revision } = await client.sessions.storageState.put(id, text);
+  const got = await client.sessions.storageState.get(id);
+  assert.equal(got.bytes.toString('utf8'), text);
+  assert.deepEqual([got.storageState.mine, got.etag], [{ é: [1.5, 'A'] }, etag]);
+  assert.equal((await client.sessions.get(id)).storageStateRevision, revision);
+});
+
+scenario('storage-state-invalid', async () => {
+  const { id } = await fresh();
+  await client.sessions.storageState.put(id, '{"cookies":[],"origins":[],"kept":1}');
+  for (const bad of ['no JSON', '{"origins":[]}', '{"cookies":{},"origins":[]}']) {
+    await refused(id, ['STORAGE_STATE_INVALID'], () => client.sessions.storageState.put(id, bad));
+  }
+  assert.equal((await client.sessions.storageState.get(id)).storageState.kept, 1);
+});
+
+scenario('storage-state-with-profile', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const large = JSON.stringify({
+    cookies: [],
+    origins: [{ origin: 'https://a.example', localStorage: [{ name: 'n', value: 'é'.repeat(2_000_000) }] }],
+  });
+  assert.ok(Buffer.byteLength(large) > 3 * 1024 * 1024);
+  const { snapshot } = await client.save(id, write(`${directory}/p`, { f: 'x' }), { storageState: large });
+  assert.equal(snapshot.hasStorageState, true);
+  const loaded = await client.load(id, `${directory}/q`, { withStorageState: true });
+  assert.equal(loaded.storageStateBytes?.toString('utf8'), large);
+  assert.equal(loaded.storageState.origins[0].origin, 'https://a.example');
+  assert.equal((await client.load(id, `${directory}/r`)).storageStateBytes, undefined);
+  assert.equal((await failure(client.sessions.storageState.get(id))).reason, 'STORAGE_STATE_TOO_LARGE');
+});
+
+// --- Save and load
+
+scenario('save-load-roundtrip', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const sizes = [0, 1, 4095, 4096, 4097, 1024 * 1024 + 1];
+  write(`${directory}/p`, Object.fromEntries(sizes.map((size) => [`d/${size}`, randomBytes(size)])));
+  const { snapshot } = await client.save(id, `${directory}/p`);
+  const loaded = await client.load(id, `${directory}/q`);
+  assert.equal(loaded.snapshot.id, snapshot.id);
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
+  assert.deepEqual(snapshot.manifestRoot, manifestRoot(await scan(`${directory}/p`, () => true)));
+  assert.equal(
+    snapshot.totalBytes,
+    sizes.reduce((sum, size) => sum + size, 0),
+  );
+  assert.equal((await client.sessions.get(id)).headSnapshotId, snapshot.id);
+});
+
+scenario('empty-dirs-links-modes', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const p = write(`${directory}/p`, { 'd/0400': 'a', 'd/0600': 'b', 'd/0755': 'c', 'é/🍪～': 'd', old: 'e', fine: 'f' });
+  for (const mode of ['0400', '0600', '0755']) fs.chmodSync(`${p}/d/${mode}`, Number.parseInt(mode, 8));
+  fs.mkdirSync(`${p}/empty/inner`, { recursive: true });
+  fs.chmodSync(`${p}/empty`, 0o755);
+  fs.symlinkSync('../d/0600', `${p}/é/up`);
+  fs.symlinkSync('gone', `${p}/dangling`);
+  setTime(`${p}/old`, -86_400_000_001_000n);
+  setTime(`${p}/fine`, 1_700_000_000_123_456_000n);
+  await client.save(id, p);
+  await client.load(id, `${directory}/q`);
+  const seen = picture(`${directory}/q`);
+  assert.deepEqual(seen, picture(p));
+  assert.match(seen.old, /^file 644 -86400000001 /);
+  assert.match(seen.fine, /^file 644 1700000000123456 /);
+  // What cannot be set to the nanosecond here is still told to the nanosecond when the directory is saved again.
+  const { snapshot } = await client.save(id, `${directory}/q`);
+  const [first, second] = [
+    await client.snapshot(id, { withEntries: true, snapshotId: snapshot.parentSnapshotId }),
+    await client.snapshot(id, { withEntries: true }),
+  ];
+  assert.deepEqual(second.entries, first.entries);
+  assert.deepEqual(second.manifestRoot, first.manifestRoot);
+});
+
+scenario('load-empty-session', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await refused(id, ['PROFILE_EMPTY'], () => client.load(id, `${directory}/p`));
+  assert.deepEqual(fs.readdirSync(directory), []);
+});
+
+scenario('load-target-exists', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'new' }));
+  write(`${directory}/q`, { g: 'old' });
+  const error = await failure(client.load(id, `${directory}/q`));
+  assert.ok(error instanceof LocalError);
+  assert.deepEqual([error.reason, Object.keys(picture(`${directory}/q`))], ['TARGET_EXISTS', ['g']]);
+  await client.load(id, `${directory}/q`, { replace: true });
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
+});
+
+scenario('capture-rules-apply', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const kept = { 'Default/Cookies': 'c', 'Default/Cookies-journal': 'j', 'Default/Local Storage/leveldb/000003.log': 'l', 'Local State': '{}' };
+  const dropped = {
+    'Default/Cache/Cache_Data/data_0': 'x',
+    'Default/Local Storage/leveldb/LOCK': '',
+    'Default/GPUCache/index': 'x',
+    'Default/My Notes/a': 'mine',
+  };
+  write(`${directory}/p`, { ...kept, ...dropped });
+  fs.symlinkSync(`elsewhere-1`, `${directory}/p/SingletonLock`);
+  const { snapshot } = await client.save(id, `${directory}/p`, { exclude: ['Default/My Notes'] });
+  assert.equal(snapshot.portability.capturePolicy, 'default');
+  await client.load(id, `${directory}/q`);
+  const files = Object.entries(picture(`${directory}/q`)).filter(([, seen]) => !seen.startsWith('directory'));
+  assert.deepEqual(
+    files.map(([name]) => name),
+    Object.keys(kept).sort(),
+  );
+});
+
+scenario('live-browser-refused', async (t) => {
+  const { id } = await fresh();
+  const p = write(`${temporary(t)}/p`, { f: 'x' });
+  fs.symlinkSync(`${os.hostname()}-${process.pid}`, `${p}/SingletonLock`);
+  const error = await refused(id, ['PROFILE_BUSY'], () => client.save(id, p));
+  assert.ok(error instanceof LocalError && error.message.includes(String(process.pid)));
+  assert.equal((await client.save(id, p, { force: true })).snapshot.portability.quiesced, false);
+  fs.rmSync(`${p}/SingletonLock`);
+  assert.equal((await client.save(id, p)).snapshot.portability.quiesced, true);
+});
+
+scenario('first-save-without-sidecar', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const first = await client.save(id, write(`${directory}/p`, { f: 'x', g: 'y' }));
+  write(`${directory}/q`, { f: 'X', h: 'z' });
+  const second = await client.save(id, `${directory}/q`);
+  assert.equal(second.snapshot.parentSnapshotId, first.snapshot.id);
+  await client.load(id, `${directory}/r`);
+  assert.deepEqual(picture(`${directory}/r`), picture(`${directory}/q`));
+});
+
+scenario('delta-save-bytes', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const content = randomBytes(8 * 1024 * 1024);
+  await client.save(id, write(`${directory}/p`, { f: content }));
+  randomBytes(4096).copy(content, 1000 * 4096);
+  fs.writeFileSync(`${directory}/p/f`, content);
+  const { wireBytes } = await client.save(id, `${directory}/p`);
+  assert.ok(wireBytes > 4096 && wireBytes < 64 * 1024, `${wireBytes} bytes`);
+  await client.load(id, `${directory}/q`);
+  assert.deepEqual(fs.readFileSync(`${directory}/q/f`), content);
+});
+
+scenario('idle-save-no-content', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const first = await client.save(id, write(`${directory}/p`, { 'd/f': randomBytes(10_000), g: 'y' }));
+  const idle = await client.save(id, `${directory}/p`);
+  assert.equal(idle.messages, 2, 'only the begin and the end');
+  assert.deepEqual(idle.snapshot.manifestRoot, first.snapshot.manifestRoot);
+  await client.load(id, `${directory}/q`);
+  const loaded = await client.save(id, `${directory}/q`);
+  assert.equal(loaded.messages, 2);
+  assert.deepEqual(loaded.snapshot.manifestRoot, first.snapshot.manifestRoot);
+});
+
+scenario('moved-file-copies', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { old: randomBytes(1024 * 1024) }));
+  fs.renameSync(`${directory}/p/old`, `${directory}/p/new`);
+  const { wireBytes } = await client.save(id, `${directory}/p`);
+  assert.ok(wireBytes < 16 * 1024, `${wireBytes} bytes`);
+  await client.load(id, `${directory}/q`);
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
+});
+
+scenario('delta-load', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const content = randomBytes(1024 * 1024);
+  const first = await client.save(id, write(`${directory}/p`, { 'd/changes': content, 'd/stays': randomBytes(500_000), goes: 'x' }));
+  await client.load(id, `${directory}/have`);
+  randomBytes(4096).copy(content, 7 * 4096);
+  fs.writeFileSync(`${directory}/p/d/changes`, content);
+  fs.rmSync(`${directory}/p/goes`);
+  fs.writeFileSync(`${directory}/p/comes`, 'y');
+  await client.save(id, `${directory}/p`);
+  const former = picture(`${directory}/have`);
+  const loaded = await client.load(id, `${directory}/q`, { have: `${directory}/have` });
+  assert.deepEqual([loaded.baseSnapshotId, loaded.contentBytes], [first.snapshot.id, 4096 + 1]);
+  await client.load(id, `${directory}/full`);
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/full`));
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
+  assert.deepEqual(picture(`${directory}/have`), former);
+  fs.appendFileSync(`${directory}/have/d/stays`, 'more');
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/full`), 'the two directories share no file');
+});
+
+scenario('delta-load-dirty-have', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: randomBytes(100_000), g: 'y' }));
+  await client.load(id, `${directory}/have`);
+  fs.appendFileSync(`${directory}/have/f`, 'dirt');
+  fs.appendFileSync(`${directory}/p/g`, 'more');
+  await client.save(id, `${directory}/p`);
+  await client.load(id, `${directory}/q`, { have: `${directory}/have` });
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
+});
+
+scenario('big-file', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const [random, zeros] = [randomBytes(40 * 1024 * 1024), Buffer.alloc(40 * 1024 * 1024)];
+  const { wireBytes } = await client.save(id, write(`${directory}/p`, { random, zeros }), { compress: true });
+  assert.ok(wireBytes < 42 * 1024 * 1024, 'zeros are packed');
+  await client.load(id, `${directory}/q`);
+  assert.ok(fs.readFileSync(`${directory}/q/random`).equals(random));
+  assert.ok(fs.readFileSync(`${directory}/q/zeros`).equals(zeros));
+});
+
+scenario('many-small-files', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  write(`${directory}/p`, Object.fromEntries(Array.from({ length: 2000 }, (_, at) => [`d${at % 20}/f${at}`, randomBytes(100)])));
+  const { messages } = await client.save(id, `${directory}/p`);
+  assert.ok(messages < 20, `${messages} messages`);
+  await client.load(id, `${directory}/q`);
+  assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
+});
+
+scenario('progress', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  /** @type {{ done: number, total: number }[]} */
+  let told = [];
+  const progress = (/** @type {{ done: number, total: number }} */ moved) => told.push(moved);
+  const sound = (/** @type {number} */ total) => {
+    assert.ok(told.length > 3);
+    assert.ok(told.every((moved, at) => moved.total === total && (at === 0 || moved.done > told[at - 1].done)));
+    assert.equal(told.at(-1)?.done, total);
+    told = [];
+  };
+  await client.save(id, write(`${directory}/p`, { f: randomBytes(3_000_000), g: 'y' }), { progress });
+  sound(3_000_001);
+  await client.load(id, `${directory}/q`, { progress });
+  sound(3_000_001);
+});
+
+scenario('parent-not-head', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x' }));
+  await client.load(id, `${directory}/q`);
+  await client.load(id, `${directory}/r`);
+  fs.writeFileSync(`${directory}/q/f`, 'first');
+  fs.writeFileSync(`${directory}/r/f`, 'second');
+  const { snapshot } = await client.save(id, `${directory}/q`);
+  const error = await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/r`));
+  assert.ok(error instanceof ParentNotHead);
+  assert.ok(Object.values(error.metadata).includes(snapshot.id), JSON.stringify(error.metadata));
+});
+
+scenario('upload-id-repeat', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x' }));
+  const before = fs.readFileSync(sidecarPath(`${directory}/p`));
+  fs.writeFileSync(`${directory}/p/f`, 'changed');
+  const uploadId = randomUUID();
+  const first = await client.save(id, `${directory}/p`, { uploadId });
+  fs.writeFileSync(sidecarPath(`${directory}/p`), before);
+  const second = await client.save(id, `${directory}/p`, { uploadId });
+  assert.deepEqual([second.snapshot.id, second.uploadId], [first.snapshot.id, uploadId]);
+  const status = await client.saveStatus(id, uploadId);
+  assert.deepEqual([status.state, status.snapshot?.id], ['COMMITTED', first.snapshot.id]);
+  assert.deepEqual((await client.saveStatus(id, randomUUID())).state, 'UNKNOWN');
+});
+
+scenario('torn-stream-changes-nothing', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const p = write(`${directory}/p`, { f: randomBytes(600_000) });
+  const messages = await rawSave(id, p);
+  assert.ok(messages.length >= 5);
+  for (let count = 1; count < messages.length; count++) {
+    const uploadId = randomUUID();
+    const cut = [{ begin: { ...messages[0].begin, uploadId } }, ...messages.slice(1, count)];
+    await refused(id, ['STREAM_TRUNCATED'], () => raw(cut));
+    await refused(id, [''], () => raw(cut, 'cancel'));
+    assert.equal((await client.saveStatus(id, uploadId)).state, 'UNKNOWN');
+  }
+  await raw(messages);
+  await client.load(id, `${directory}/q`);
+  assert.deepEqual(picture(`${directory}/q`), picture(p));
+});
+
+scenario('wrong-digest-refused', async (t) => {
+  const { id } = await fresh();
+  const messages = await rawSave(id, write(`${temporary(t)}/p`, { f: randomBytes(5000) }));
+  const data = Buffer.from(messages[1].records.data);
+  data[4999] ^= 1;
+  const spoilt = [messages[0], { records: { ...messages[1].records, data } }, messages[2]];
+  await refused(id, ['DIGEST_MISMATCH'], () => raw(spoilt));
+  await refused(id, ['DIGEST_MISMATCH'], () => raw([...messages.slice(0, -1), { end: { manifestRoot: Buffer.alloc(32, 7) } }]));
+});
+
+scenario('second-begin-refused', async (t) => {
+  const { id } = await fresh();
+  const messages = await rawSave(id, write(`${temporary(t)}/p`, { f: 'x' }));
+  await refused(id, ['STREAM_PROTOCOL'], () => raw([messages[0], ...messages]));
+});
+
+scenario('unknown-parent-refused', async (t) => {
+  const { id } = await fresh();
+  const messages = await rawSave(id, write(`${temporary(t)}/p`, { f: 'x' }));
+  const begin = { ...messages[0].begin, parentSnapshotId: 'ab'.repeat(16) };
+  await refused(id, ['SNAPSHOT_NOT_FOUND', 'PARENT_NOT_HEAD'], () => raw([{ begin }, ...messages.slice(1)]));
+});
+
+scenario('path-escape-refused', async (t) => {
+  const { id } = await fresh();
+  const p = write(`${temporary(t)}/p`, { f: '' });
+  for (const bad of [
+    { path: '../x' },
+    { path: '/x' },
+    { path: 'a/../x' },
+    { path: 'a\0b' },
+    { path: 'a\\b' },
+    { path: 'l', kind: 'ENTRY_KIND_SYMLINK', symlinkTarget: '../x', size: 4, mtimeNs: '0', root: Buffer.alloc(0) },
+  ]) {
+    const messages = await rawSave(id, p);
+    Object.assign(messages[1].records.entries[0], bad);
+    await refused(id, ['PATH_INVALID'], () => raw(messages));
+  }
+});
+
+scenario('symlink-out-refused', async (t) => {
+  const { id } = await fresh();
+  const p = write(`${temporary(t)}/p`, { f: 'x' });
+  fs.symlinkSync('/etc/passwd', `${p}/leak`);
+  const { connection } = /** @type {any} */ (client);
+  const upload = t.mock.method(connection, 'upload');
+  const error = await refused(id, ['PATH_INVALID'], () => client.save(id, p));
+  assert.ok(error instanceof LocalError && error.message.includes('leak'), error.message);
+  assert.equal(upload.mock.callCount(), 0);
+});
+
+scenario('load-at-snapshot', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const first = await client.save(id, write(`${directory}/p`, { f: 'first' }));
+  fs.writeFileSync(`${directory}/p/f`, 'second');
+  await client.save(id, `${directory}/p`);
+  await client.load(id, `${directory}/q`, { snapshotId: first.snapshot.id });
+  await client.load(id, `${directory}/r`);
+  assert.deepEqual(
+    ['q', 'r'].map((name) => fs.readFileSync(`${directory}/${name}/f`, 'utf8')),
+    ['first', 'second'],
+  );
+});
+
+scenario('snapshots-and-entries', async (t) => {
+  const { id } = await fresh();
+  const p = write(`${temporary(t)}/p`, { 'a/b': 'x', 'a-b': 'y', é: 'z' });
+  fs.symlinkSync('a', `${p}/l`);
+  const first = await client.save(id, p);
+  fs.writeFileSync(`${p}/a/c`, 'new');
+  const second = await client.save(id, p);
+  const listed = [];
+  for await (const { id: snapshotId, head, sequence } of client.snapshots(id, { pageSize: 1 })) listed.push([snapshotId, head, sequence]);
+  assert.deepEqual(listed, [
+    [second.snapshot.id, true, 2],
+    [first.snapshot.id, false, 1],
+  ]);
+  const { entries, ...snapshot } = await client.snapshot(id, { withEntries: true });
+  assert.deepEqual(snapshot, second.snapshot);
+  assert.deepEqual(
+    entries?.map(({ path, kind }) => `${kind} ${path}`),
+    ['directory a', 'file a-b', 'file a/b', 'file a/c', 'link l', 'file é'],
+  );
+  assert.equal(entries?.find(({ kind }) => kind === 'link')?.target, 'a');
+  assert.equal((await client.snapshot(id, { snapshotId: first.snapshot.id })).entries, undefined);
+});
+
+scenario('snapshot-not-found', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x' }));
+  await refused(id, ['SNAPSHOT_NOT_FOUND'], () => client.load(id, `${directory}/q`, { snapshotId: 'ab'.repeat(16) }));
+  assert.deepEqual(fs.readdirSync(directory).sort(), ['p', 'p.cloakroom.json']);
+});
+
+// --- Watch
+
+scenario('watch-sees-changes', async (t) => {
+  const businessId = `b-${randomUUID()}`;
+  const { until } = await listen(t, { selectors: [{ businessId }] });
+  const { id } = await fresh({ businessId });
+  await client.sessions.update(id, { labels: { a: 'b' } });
+  await client.sessions.transition(id, 'ACTIVE', { reason: 'logged in' });
+  await client.sessions.storageState.put(id, { cookies: [], origins: [] });
+  const { snapshot } = await client.save(id, write(`${temporary(t)}/p`, { f: 'x' }));
+  await client.sessions.delete(id);
+  const changes = await until((heard) => heard.length >= 6);
+  assert.deepEqual(
+    changes.map(({ kind }) => kind),
+    ['SESSION_CREATED', 'SESSION_UPDATED', 'SESSION_TRANSITIONED', 'STORAGE_STATE_PUT', 'PROFILE_SAVED', 'SESSION_DELETED'],
+  );
+  assert.ok(changes.every(({ sessionId, revision }, at) => sessionId === id && (at === 0 || revision > changes[at - 1].revision)));
+  assert.deepEqual(
+    [changes[2].previousState, changes[2].state, changes[2].reason, changes[4].snapshotId],
+    ['PENDING', 'ACTIVE', 'logged in', snapshot.id],
+  );
+});
+
+scenario('watch-selectors', async (t) => {
+  const email = `ann.${randomUUID()}@example.com`;
+  const wanted = await fresh({ email });
+  const other = await fresh();
+  const watches = [];
+  for (const selector of [
+    { businessId: wanted.businessId },
+    { email },
+    { sessionId: wanted.id },
+    { businessId: wanted.businessId, kinds: ['SESSION_DELETED'] },
+  ]) {
+    watches.push(await listen(t, { selectors: [selector] }));
+  }
+  for (const { id } of [other, wanted]) {
+    await client.sessions.update(id, { labels: { a: 'b' } });
+    await client.sessions.delete(id);
+  }
+  for (const [at, { until }] of watches.entries()) {
+    const changes = await until((heard) => heard.some(({ kind }) => kind === 'SESSION_DELETED'));
+    assert.deepEqual(
+      changes.map(({ kind, sessionId }) => [kind, sessionId]),
+      [
+        ['SESSION_UPDATED', wanted.id],
+        ['SESSION_DELETED', wanted.id],
+      ].slice(at === 3 ? 1 : 0),
+    );
+  }
+});
+
+scenario('watch-resume-no-gap-no-dup', async () => {
+  const { id } = await fresh();
+  const first = client.watch({ selectors: [{ sessionId: id }] });
+  /** @type {number[]} */
+  const made = [];
+  /** @type {number[]} */
+  const heard = [];
+  const change = async (/** @type {number} */ count) => {
+    for (let at = 0; at < count; at++) made.push((await client.sessions.update(id, { labels: { at: String(made.length) } })).revision);
+  };
+  /** @type {Promise<void> | undefined} */
+  let making;
+  /** @type {Buffer | undefined} */
+  let token;
+  for await (const event of first) {
+    making ??= change(40);
+    token = event.resumeToken;
+    if (event.kind === 'changes') heard.push(...event.changes.map(({ revision }) => revision));
+    if (heard.length >= 15) break;
+  }
+  await making;
+  for await (const event of client.watch({ selectors: [{ sessionId: id }], resumeToken: token })) {
+    assert.notEqual(event.kind, 'reset');
+    if (event.kind === 'changes') heard.push(...event.changes.map(({ revision }) => revision));
+    if (heard.length >= 40) break;
+  }
+  assert.deepEqual(heard, made);
+});
+
+scenario('watch-daemon-killed', async (t) => {
+  const mortal = new Daemon();
+  t.after(() => mortal.remove());
+  await mortal.start();
+  const own = new Client(mortal.target);
+  t.after(() => own.close());
+  const { id } = await own.sessions.create({ businessId: 'b' });
+  const { changes, heard, until } = await listen(t, { selectors: [{ sessionId: id }], bookmarkIntervalSeconds: 1 }, own);
+  /** @type {number[]} */
+  const made = [];
+  for (let at = 0; at < 40; at++) {
+    if (at === 20) {
+      await mortal.stop('SIGKILL');
+      await mortal.start();
+    }
+    made.push((await own.sessions.update(id, { labels: { at: String(at) } })).revision);
+  }
+  await until((all) => all.some(({ revision }) => revision === made.at(-1)));
+  const revisions = changes().map(({ revision }) => revision);
+  assert.equal(new Set(revisions).size, revisions.length, 'none twice');
+  const resets = heard.filter(({ kind }) => kind === 'reset');
+  if (resets.length === 0) assert.deepEqual(revisions, made);
+  else assert.equal((await own.sessions.get(id)).labels.at, '39');
+});
+
+scenario('watch-bookmarks', async (t) => {
+  const { heard } = await listen(t, { selectors: [{ businessId: `b-${randomUUID()}` }], bookmarkIntervalSeconds: 1 });
+  await sleep(3500);
+  const bookmarks = heard.filter(({ kind }) => kind === 'bookmark');
+  assert.ok(bookmarks.length >= 2 && bookmarks.length <= 5, `${bookmarks.length} in 3.5 s`);
+  for (const { resumeToken } of bookmarks) assert.ok(resumeToken.length > 0 && resumeToken.length <= 512);
+  assert.equal(heard.length, bookmarks.length);
+});
+
+scenario('watch-reset', async (t) => {
+  const first = new Daemon();
+  t.after(() => first.remove());
+  await first.start();
+  const before = new Client(first.target);
+  t.after(() => before.close());
+  const { opened } = await listen(t, {}, before);
+  before.close();
+  await first.stop();
+  const second = new Daemon();
+  t.after(() => second.remove());
+  fs.cpSync(first.directory, second.directory, { recursive: true });
+  await second.start();
+  const restored = new Client(second.target);
+  t.after(() => restored.close());
+  const kinds = [];
+  for await (const event of restored.watch({ resumeToken: opened.resumeToken })) {
+    kinds.push(event.kind);
+    if (kinds.length === 1) continue;
+    assert.ok(
+      event.kind === 'reset' && event.reason === 'HISTORY_CHANGED' && event.spreadSeconds >= 0 && event.resumeToken.length > 0,
+      JSON.stringify(event),
+    );
+    break;
+  }
+  assert.deepEqual(kinds, ['opened', 'reset']);
+});
+
+scenario('watch-after-revision', async (t) => {
+  const { id } = await fresh();
+  const { revision } = await client.sessions.update(id, { labels: { at: '1' } });
+  const later = [await client.sessions.update(id, { labels: { at: '2' } }), await client.sessions.update(id, { labels: { at: '3' } })];
+  const { until } = await listen(t, { selectors: [{ sessionId: id }], afterRevision: revision });
+  const changes = await until((heard) => heard.length >= 2);
+  assert.deepEqual(
+    changes.map((change) => change.revision),
+    later.map((session) => session.revision),
+  );
+});
+
+scenario('watch-bad-token', async () => {
+  const begin = Date.now();
+  const error = await failure(
+    client
+      .watch({ resumeToken: Buffer.from('this is no token') })
+      [Symbol.asyncIterator]()
+      .next(),
+  );
+  assert.equal(error.reason, 'INVALID_RESUME_TOKEN');
+  assert.ok(Date.now() - begin < 3000);
+});
+
+scenario('invalidate', async (t) => {
+  const businessId = `b-${randomUUID()}`;
+  const ids = [(await fresh({ businessId })).id, (await fresh({ businessId })).id];
+  await fresh();
+  const { until, changes } = await listen(t, { selectors: [{ businessId }] });
+  assert.equal((await client.invalidate([{ businessId }], { validateOnly: true })).sessionCount, 2);
+  const { sessionCount, revision } = await client.invalidate([{ businessId }], { reason: 'keys rotated' });
+  assert.equal(sessionCount, 2);
+  await until((heard) => heard.length >= 2);
+  assert.deepEqual(
+    changes()
+      .map(({ kind, reason, sessionId }) => [kind, reason, sessionId])
+      .sort(),
+    ids.map((id) => ['INVALIDATED', 'keys rotated', id]).sort(),
+  );
+  assert.ok(changes().every((change) => change.revision <= revision));
+});
+
+test('every scenario of the shared list has its test, and no other', () => {
+  const page = fs.readFileSync(new URL('../../scenarios.md', import.meta.url), 'utf8');
+  const listed = [...page.matchAll(/^- `([a-z0-9-]+)`:/gm)].map(([, name]) => name);
+  assert.ok(listed.length > 40);
+  assert.deepEqual(scenarios, listed);
+});

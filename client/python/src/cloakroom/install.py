@@ -1,0 +1,222 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""The end of a load: what was verified is completed and takes its place in one step."""
+
+import asyncio
+import ctypes
+import os
+import shutil
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, Self, TypeVar
+
+from .capture import running_browser
+from .disk import clone
+from .errors import LocalError
+from .sidecar import Sidecar, beside
+from .tree import DIRECTORY, FILE, LINK, Entry, changing, file_system, restat, stat_key
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+class Loaded(NamedTuple):
+    """What a load arrived at."""
+
+    #: All of the profile, in order of the paths.
+    entries: dict[str, Entry]
+    #: The paths that came with the load; the others are the base's.
+    fresh: Collection[str]
+
+
+class Workshop:
+    """Where a load is put together: a directory beside the wanted one, and a thread for the work on it.
+
+    In `work` the new files are made. What is left of the workshop in the end is removed.
+    """
+
+    def __init__(self, directory: Path, *, replace: bool) -> None:
+        self._shop = beside(directory, "loading")
+        self.work = self._shop / "new"
+        self._directory, self._replace = directory, replace
+        self._thread = ThreadPoolExecutor(1, "cloakroom-load")
+
+    async def run(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Does a job in the thread, after those before it."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(job, *args, **kwargs))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.run(self._open)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await asyncio.shield(self.run(remove_tree, self._shop))
+        finally:
+            self._thread.shutdown(wait=False)
+
+    def _open(self) -> None:
+        with file_system():
+            self._check()
+            self._shop.mkdir(mode=0o700)
+
+    def _check(self) -> None:
+        top = self._directory
+        if not os.path.lexists(top):
+            return
+        if not self._replace:
+            advice = "load into another directory, or ask to replace it"
+            raise LocalError(f"{top} is there already: {advice}", reason="TARGET_EXISTS")
+        if top.is_symlink() or not top.is_dir():
+            raise LocalError(f"{top} is not a directory and will not be replaced", reason="TARGET_EXISTS")
+        if process := running_browser(top):
+            advice = "close it before replacing the directory"
+            raise LocalError(f"process {process} runs a browser on {top}: {advice}", reason="PROFILE_BUSY")
+
+    def install(self, loaded: Loaded, source: Path | None, sidecar: Sidecar) -> None:
+        """Completes the work with the base's files in `source` and puts it in its place; the sidecar follows."""
+        top, note, aside = self._directory, Sidecar.path(self._directory), self._shop / "aside"
+        with file_system():
+            self._check()
+            if source == top:
+                # What did not change stays where it is. Nobody is to see the directory half changed.
+                top.rename(aside)
+                try:
+                    sidecar.entries.update(patch(aside, self.work, self._shop / "old", loaded))
+                except BaseException:
+                    aside.rename(top)
+                    raise
+                note.unlink(missing_ok=True)
+                aside.rename(top)
+            else:
+                sidecar.entries.update(complete(self.work, loaded, source))
+                note.unlink(missing_ok=True)
+                if not os.path.lexists(top):
+                    self.work.rename(top)
+                elif not exchange(self.work, top):
+                    top.rename(aside)
+                    self.work.rename(top)
+            sidecar.write(top)
+
+
+def complete(work: Path, loaded: Loaded, source: Path | None) -> dict[str, Entry]:
+    """Adds what is not in `work` yet: directories, links, and copies of the base's unchanged files."""
+    for path, entry in loaded.entries.items():
+        place = f"{work}/{path}"
+        if entry.kind == DIRECTORY:
+            os.makedirs(place, exist_ok=True)
+        elif entry.kind == LINK:
+            os.symlink(entry.target, place)
+        elif path not in loaded.fresh:
+            _take_over(f"{source}/{path}", place, entry)
+    _dress(work, [entry for entry in loaded.entries.values() if entry.kind != LINK])
+    return restat(work, loaded.entries.values())
+
+
+def patch(top: Path, work: Path, old: Path, loaded: Loaded) -> dict[str, Entry]:
+    """Makes the new profile of the directory that holds the base, touching nothing but what differs.
+
+    What goes is moved to `old`. Each step is a renaming, so that all of them can be taken back.
+    """
+    done: list[tuple[str, str]] = []
+    entries, fresh = loaded
+    old.mkdir()
+
+    def move(source: str, target: str) -> None:
+        os.rename(source, target)
+        done.append((source, target))
+
+    def made(make: Callable[[str], None], path: str) -> None:
+        make(aside := f"{old}/{len(done)}")
+        move(aside, f"{top}/{path}")
+
+    try:
+        kept = set()
+        for path, stays in _listing(top, entries, fresh):
+            if stays:
+                kept.add(path)
+            else:
+                move(f"{top}/{path}", f"{old}/{len(done)}")
+        for path, entry in entries.items():
+            if path in kept:
+                continue
+            if entry.kind == FILE:
+                move(f"{work}/{path}", f"{top}/{path}")
+            else:
+                made(os.mkdir if entry.kind == DIRECTORY else partial(os.symlink, entry.target), path)
+        changed = [entry for path, entry in entries.items() if entry.kind != FILE or path in fresh]
+        _dress(top, [entry for entry in changed if entry.kind != LINK])
+        return {**entries, **restat(top, changed)}
+    except BaseException as error:
+        for source, target in reversed(done):
+            os.rename(target, source)
+        if isinstance(error, OSError):
+            raise changing(str(error.filename)) from error
+        raise
+
+
+def _listing(top: Path, entries: Mapping[str, Entry], fresh: Collection[str]) -> Iterator[tuple[str, bool]]:
+    """Everything in a directory, each with whether it stays; what is in something that goes is not looked at."""
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(f"{top}/{prefix}") as items:
+            for item in list(items):
+                path = prefix + item.name
+                kind = entries[path].kind if path in entries else 0
+                if kind == DIRECTORY and item.is_dir(follow_symlinks=False):
+                    pending.append(path + "/")
+                    yield path, True
+                else:
+                    yield path, kind == FILE and path not in fresh and item.is_file(follow_symlinks=False)
+
+
+def _take_over(source: str, target: str, entry: Entry) -> None:
+    try:
+        clone(source, target, entry.size)
+        if stat_key(os.lstat(source)) != entry.stat:
+            raise changing(entry.path)
+    except OSError as error:
+        raise changing(entry.path) from error
+
+
+def _dress(top: Path, entries: list[Entry]) -> None:
+    """Sets modes and times, of a directory after those of what is in it."""
+    for entry in reversed(entries):
+        os.chmod(f"{top}/{entry.path}", entry.mode)
+        os.utime(f"{top}/{entry.path}", ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swaps two directories in one step, if the system can."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        return bool(libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+    return False
+
+
+def remove_tree(directory: Path) -> None:
+    """Removes a directory of ours with all its content, also where its modes forbid that."""
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        pass
+    except PermissionError:
+        for folder, _, _ in os.walk(directory):
+            for path in [
+                Path(folder),
+                *(item for item in Path(folder).iterdir() if item.is_dir() and not item.is_symlink()),
+            ]:
+                path.chmod(0o700)
+        shutil.rmtree(directory)

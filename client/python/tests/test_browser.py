@@ -1,0 +1,241 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""The Playwright helpers in a real Chromium on a local site.
+
+Profiles are brought from one directory to another as a save and a load would.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import transfer
+from playwright.async_api import BrowserContext, async_playwright
+from playwright.sync_api import sync_playwright
+
+from cloakroom import install
+from cloakroom import playwright as helpers
+from cloakroom.capture import Capture, running_browser
+from cloakroom.errors import LocalError
+from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
+from cloakroom.profiles import walk
+
+OPTIONS: dict[str, Any] = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
+LOG_IN = """async () => {
+  localStorage.setItem("token", "kept");
+  await new Promise((done, failed) => {
+    const opening = indexedDB.open("app", 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore("things");
+    opening.onerror = failed;
+    opening.onsuccess = () => {
+      const writing = opening.result.transaction("things", "readwrite");
+      writing.objectStore("things").put("kept", "key");
+      writing.oncomplete = done;
+    };
+  });
+}"""
+LOOK = """async () => {
+  const record = await new Promise((done) => {
+    const opening = indexedDB.open("app", 1);
+    opening.onupgradeneeded = () => { opening.transaction.abort(); };
+    opening.onerror = () => done(null);
+    opening.onsuccess = () => {
+      const reading = opening.result.transaction("things").objectStore("things").get("key");
+      reading.onsuccess = () => done(reading.result);
+    };
+  });
+  return [localStorage.getItem("token"), record, document.body.innerText];
+}"""
+
+
+class Site(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if self.path == "/login":
+            self.send_header("Set-Cookie", "lasting=kept; Path=/; HttpOnly; SameSite=Lax; Max-Age=86400")
+            self.send_header("Set-Cookie", "passing=kept; Path=/; HttpOnly; SameSite=Lax")
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        cookies = "; ".join(sorted((self.headers["Cookie"] or "").split("; ")))
+        self.wfile.write(f"<body>{cookies}</body>".encode())
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = os.environ.get("CLOAKROOM_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    assert found, "install chromium, or set CLOAKROOM_TEST_CHROMIUM to its path: these tests drive a real browser"
+    return found
+
+
+def move(source: Path, target: Path) -> None:
+    """What a save and a load on another machine do."""
+    loader = transfer(source, walk(source, Capture("lean"), {}), target)
+    install.complete(target, loader.loaded(), None)
+
+
+@asynccontextmanager
+async def browser(chromium: str, profile: Path, state: bytes | None = None) -> AsyncIterator[BrowserContext]:
+    async with async_playwright() as playwright:
+        context = await helpers.launch(
+            playwright.chromium, profile, storage_state=state, executable_path=chromium, **OPTIONS
+        )
+        try:
+            yield context
+        finally:
+            await context.close()
+
+
+async def test_a_login_moves_with_its_session_cookie(chromium: str, site: str, tmp_path: Path) -> None:
+    async with browser(chromium, tmp_path / "a") as context:
+        page = await context.new_page()
+        await page.goto(f"{site}/login")
+        await page.evaluate(LOG_IN)
+        assert running_browser(tmp_path / "a")
+        state = await helpers.capture(context)
+    assert not running_browser(tmp_path / "a")
+    captured = json.loads(state)
+    assert {cookie["name"] for cookie in captured["cookies"]} == {"lasting", "passing"}
+    assert [cookie["name"] for cookie in session_cookies(state)] == ["passing"]
+    assert captured["origins"][0]["localStorage"], "the storage state alone would do for localStorage too"
+
+    move(tmp_path / "a", tmp_path / "b")
+    async with browser(chromium, tmp_path / "b", state) as context:
+        page = await context.new_page()
+        await page.goto(f"{site}/")
+        assert await page.evaluate(LOOK) == ["kept", "kept", "lasting=kept; passing=kept"]
+        again = json.loads(await helpers.capture(context))
+    plain = [{**cookie, "expires": cookie["expires"] == -1} for cookie in again["cookies"]]
+    assert sorted(plain, key=lambda cookie: str(cookie["name"])) == sorted(
+        [{**cookie, "expires": cookie["expires"] == -1} for cookie in captured["cookies"]],
+        key=lambda cookie: str(cookie["name"]),
+    )
+
+    move(tmp_path / "b", tmp_path / "c")
+    async with browser(chromium, tmp_path / "c") as context:
+        page = await context.new_page()
+        await page.goto(f"{site}/")
+        assert await page.evaluate(LOOK) == ["kept", "kept", "lasting=kept"], "without the state, Chromium has lost it"
+
+
+async def test_a_profile_of_a_killed_browser_still_opens(chromium: str, site: str, tmp_path: Path) -> None:
+    profile = tmp_path / "a"
+    async with browser(chromium, profile) as context:
+        page = await context.new_page()
+        await page.goto(f"{site}/login")
+        await page.evaluate(LOG_IN)
+    preferences = profile / "Default" / "Preferences"
+    broken = json.loads(preferences.read_text())
+    broken["profile"] |= {"exit_type": "Crashed", "exited_cleanly": False}
+    preferences.write_text(json.dumps(broken))
+    move(profile, tmp_path / "b")
+    async with browser(chromium, tmp_path / "b") as context:
+        page = await context.new_page()
+        await page.goto(f"{site}/")
+        assert (await page.evaluate(LOOK))[:2] == ["kept", "kept"]
+    assert json.loads((tmp_path / "b" / "Default" / "Preferences").read_text())["profile"]["exit_type"] == "Normal"
+
+
+async def test_the_synchronous_helpers_do_the_same(chromium: str, site: str, tmp_path: Path) -> None:
+    def first() -> bytes:
+        with sync_playwright() as playwright:
+            context = helpers.launch_sync(playwright.chromium, tmp_path / "a", executable_path=chromium, **OPTIONS)
+            page = context.new_page()
+            page.goto(f"{site}/login")
+            state = helpers.capture_sync(context)
+            context.close()
+        return state
+
+    def second(state: bytes) -> str:
+        with sync_playwright() as playwright:
+            kind = playwright.chromium
+            context = helpers.launch_sync(
+                kind, tmp_path / "b", storage_state=state, executable_path=chromium, **OPTIONS
+            )
+            page = context.new_page()
+            page.goto(f"{site}/")
+            text = page.inner_text("body")
+            context.close()
+        return text
+
+    state = await asyncio.to_thread(first)
+    move(tmp_path / "a", tmp_path / "b")
+    assert await asyncio.to_thread(second, state) == "lasting=kept; passing=kept"
+
+
+async def test_a_state_that_cannot_be_restored_leaves_no_browser_behind(chromium: str, tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="no storage state"):
+        async with browser(chromium, tmp_path / "a", b"nonsense"):
+            raise AssertionError("not reached")
+    assert not running_browser(tmp_path / "a")
+
+
+@pytest.mark.parametrize("state", [b"nonsense", "[]", {"origins": []}, {"cookies": 5}, {"cookies": ["x"]}])
+def test_what_is_no_storage_state(state: Any) -> None:
+    with pytest.raises(LocalError) as caught:
+        session_cookies(state)
+    assert caught.value.reason == "STATE_UNUSABLE"
+
+
+def test_session_cookies_as_playwright_takes_them() -> None:
+    cookie = {
+        "name": "n",
+        "value": "v",
+        "domain": "a.test",
+        "path": "/",
+        "expires": -1,
+        "httpOnly": True,
+        "secure": True,
+    }
+    cookie |= {"sameSite": "None", "partitionKey": "https://top.test", "_crHasCrossSiteAncestor": False}
+    lasting = {**cookie, "name": "l", "expires": 4e9}
+    found = session_cookies({"cookies": [cookie, lasting], "origins": []})
+    assert found == [{name: value for name, value in cookie.items() if not name.startswith("_")}]
+    assert session_cookies(None) == session_cookies(b"") == []
+
+
+def test_flags_of_the_caller_come_first() -> None:
+    assert helpers._flags("chromium", ["--x"]) == [*PORTABLE_FLAGS, "--x"]
+    assert helpers._flags("chromium", ["--password-store=kwallet"])[-1] == "--password-store=kwallet"
+    assert "--password-store=basic" not in helpers._flags("chromium", ["--password-store=kwallet"])
+    assert helpers._flags("firefox", ["-x"]) == ["-x"]
+
+
+def test_mending_leaves_everything_else_alone(tmp_path: Path) -> None:
+    for name, text in {
+        "Default": '{"profile":{"exit_type":"Crashed","name":"\u00e9"},"other":[1,2.5]}',
+        "Profile 1": '{"profile":{"exit_type":"Normal","exited_cleanly":true},  "as it": "is"}',
+        "Profile 2": "damaged",
+        "Profile 3": "[]",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Preferences").write_text(text, encoding="utf-8")
+        (tmp_path / name / "Preferences").chmod(0o600)
+    before = {path.parent.name: path.read_bytes() for path in tmp_path.glob("*/Preferences")}
+    mend(tmp_path)
+    after = {path.parent.name: path.read_bytes() for path in tmp_path.glob("*/Preferences")}
+    mended = json.loads(after.pop("Default"))
+    del before["Default"]
+    assert mended == {"profile": {"exit_type": "Normal", "exited_cleanly": True, "name": "\u00e9"}, "other": [1, 2.5]}
+    assert after == before
+    assert (tmp_path / "Default" / "Preferences").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in (tmp_path / "Default").iterdir()] == ["Preferences"]

@@ -1,0 +1,318 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""What the client does without a daemon: errors, events of a watch, retries, the synchronous face."""
+
+import asyncio
+import inspect
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from daemon import free_port
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+import cloakroom
+from cloakroom import Client, connection, errors, selector, sessions, sync, watch
+from cloakroom.connection import Connection, is_local, pause
+from cloakroom.errors import from_rpc
+from cloakroom.v1 import error_pb2, session_pb2
+from cloakroom.v1 import invalidation_pb2 as pb
+
+CODE = grpc.StatusCode
+
+
+def failed(code: grpc.StatusCode, message: str, *details: Any) -> errors.CloakroomError:
+    status = status_pb2.Status()
+    for detail in details:
+        packed = Packed()
+        packed.Pack(detail)
+        status.details.append(packed)
+    trailer = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    return from_rpc(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailer, message, None), "here:1")
+
+
+def info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=reason, domain="cloakroom", metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind", "retryable"),
+    [
+        (CODE.INVALID_ARGUMENT, "INVALID_FIELD", errors.Invalid, False),
+        (CODE.NOT_FOUND, "SESSION_NOT_FOUND", errors.NotFound, False),
+        (CODE.NOT_FOUND, "SESSION_EXPIRED", errors.SessionExpired, False),
+        (CODE.NOT_FOUND, "SESSION_DELETED", errors.SessionDeleted, False),
+        (CODE.NOT_FOUND, "PROFILE_EMPTY", errors.ProfileEmpty, False),
+        (CODE.ALREADY_EXISTS, "SESSION_EXISTS", errors.AlreadyExists, False),
+        (CODE.ABORTED, "ETAG_MISMATCH", errors.EtagMismatch, False),
+        (CODE.ABORTED, "LEASE_FENCED", errors.LeaseFenced, False),
+        (CODE.ABORTED, "PARENT_NOT_HEAD", errors.ParentNotHead, False),
+        (CODE.ABORTED, "CONTENTION", errors.Contention, True),
+        (CODE.FAILED_PRECONDITION, "ILLEGAL_TRANSITION", errors.Refused, False),
+        (CODE.UNAUTHENTICATED, "UNAUTHENTICATED", errors.Denied, False),
+        (CODE.PERMISSION_DENIED, "PERMISSION_DENIED", errors.Denied, False),
+        (CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", errors.Exhausted, True),
+        (CODE.UNAVAILABLE, "BLOBS_UNAVAILABLE", errors.Unavailable, True),
+        (CODE.DEADLINE_EXCEEDED, "DEADLINE", errors.Unavailable, True),
+        (CODE.DATA_LOSS, "DATA_CORRUPT", errors.DataCorrupt, False),
+        (CODE.INTERNAL, "INTERNAL", errors.Internal, False),
+    ],
+)
+def test_reasons_become_classes(code: grpc.StatusCode, reason: str, kind: type, retryable: bool) -> None:
+    assert f"ERROR_REASON_{reason}" in error_pb2.ErrorReason.keys()  # noqa: SIM118 - not a dictionary
+    error = failed(code, "so it is", info(reason))
+    assert type(error) is kind
+    assert (error.reason, error.code, error.message, error.retryable) == (reason, code, "so it is", retryable)
+    assert str(error) == f"so it is [{reason}]"
+
+
+def test_the_table_of_the_contract_is_followed() -> None:
+    """Reason by reason, what `error.proto` says about code and retry."""
+    proto = Path(__file__).resolve().parents[3] / "proto" / "cloakroom" / "v1" / "error.proto"
+    rows = [line.strip("/| \n").split("|") for line in proto.read_text().splitlines() if line.startswith("// | ")][1:]
+    table = {reason.strip(): (code.strip(), retry.strip() == "yes") for reason, code, _, retry in rows}
+    assert len(table) == len(error_pb2.ErrorReason.keys()) - 1
+    for reason, (code, retry) in table.items():
+        error = failed(getattr(CODE, code), "", info(reason))
+        assert error.retryable == retry, reason
+
+
+def test_details_are_carried() -> None:
+    violation = error_details_pb2.BadRequest.FieldViolation(field="ttl", description="at least 60 s")
+    link = error_details_pb2.Help.Link(description="Use a longer one")
+    error = failed(
+        CODE.INVALID_ARGUMENT,
+        "ttl is 1 s",
+        info("INVALID_FIELD", limit="60"),
+        error_details_pb2.RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000)),
+        error_details_pb2.BadRequest(field_violations=[violation]),
+        error_details_pb2.Help(links=[link]),
+        error_details_pb2.QuotaFailure(),
+    )
+    assert error.metadata == {"limit": "60"}
+    assert error.violations == [("ttl", "at least 60 s")]
+    assert (error.retry_delay, error.help) == (1.5, ["Use a longer one"])
+
+
+@pytest.mark.parametrize(
+    "code", [CODE.UNAVAILABLE, CODE.UNKNOWN, CODE.INTERNAL, CODE.CANCELLED, CODE.DEADLINE_EXCEEDED]
+)
+def test_what_is_not_the_daemons_own_word_is_the_networks(code: grpc.StatusCode) -> None:
+    error = failed(code, "Socket closed")
+    assert type(error) is errors.Unavailable
+    assert "here:1" in error.message and "cloakroomd" in error.message and "Socket closed" in error.message
+
+
+def test_another_service_behind_the_port() -> None:
+    assert type(failed(CODE.UNIMPLEMENTED, "unknown service")) is errors.Internal
+
+
+def test_damaged_details_leave_code_and_message() -> None:
+    trailer = grpc.aio.Metadata(("grpc-status-details-bin", b"\xff\xff"))
+    error = from_rpc(grpc.aio.AioRpcError(CODE.NOT_FOUND, grpc.aio.Metadata(), trailer, "none", None), "here:1")
+    assert type(error) is errors.NotFound and "none" in error.message
+
+
+# --- arguments
+
+
+def test_arguments_in_ones_own_words() -> None:
+    assert sessions.state_of("ACTIVE") == sessions.state_of("SESSION_STATE_ACTIVE") == session_pb2.SESSION_STATE_ACTIVE
+    assert sessions.state_of(3) == 3
+    assert sessions.ttl_mode_of("ABSOLUTE") == session_pb2.TTL_MODE_ABSOLUTE
+    with pytest.raises(errors.LocalError, match="PENDING, ACTIVE"):
+        sessions.state_of("active")
+    assert sessions.duration(90) == sessions.duration(timedelta(seconds=90)) == Duration(seconds=90)
+    assert sessions.state_bytes(b"{ }") == b"{ }"
+    assert sessions.state_bytes("{}") == b"{}"
+    assert sessions.state_bytes({"cookies": ["\u00e9"]}) == '{"cookies":["\u00e9"]}'.encode()
+    assert sessions.state_bytes(None) == b""
+
+
+def test_selectors() -> None:
+    made = selector(business_id="b", kinds=["PROFILE_SAVED", pb.CHANGE_KIND_SESSION_CREATED])
+    assert (made.business_id, list(made.kinds)) == ("b", [9, 1])
+    with pytest.raises(errors.LocalError, match="PROFILE_SAVED"):
+        selector(kinds=["SAVED"])
+
+
+@pytest.mark.parametrize(
+    ("target", "local"),
+    [
+        ("127.0.0.1:7700", True),
+        ("localhost:7700", True),
+        ("[::1]:7700", True),
+        ("unix:/run/cloakroom.sock", True),
+        ("dns:///localhost:7700", True),
+        ("10.0.0.1:7700", False),
+        ("127.example.test:7700", False),
+        ("localhost.example.test:7700", False),
+        ("dns:///cloakroom.example:7700", False),
+    ],
+)
+def test_which_targets_are_of_this_host(target: str, local: bool) -> None:
+    assert is_local(target) == local
+
+
+async def test_a_token_does_not_leave_this_host_in_plain_text() -> None:
+    with pytest.raises(errors.LocalError, match="in plain text") as caught:
+        Client("cloakroom.example:7700", token="secret")
+    assert "secret" not in str(caught.value)
+    for options in ({"tls": True}, {"insecure": True}):
+        await Client("cloakroom.example:7700", token="secret", **options).close()  # type: ignore[arg-type]
+    await Client("127.0.0.1:7700", token="secret").close()
+
+
+# --- connection
+
+
+def nowhere(stall: float = 1.0) -> Connection:
+    return Connection(f"127.0.0.1:{free_port()}", "", None, None, 0.3, stall)
+
+
+async def test_streams_stop_waiting_for_a_daemon_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.01)
+    async with Client(f"127.0.0.1:{free_port()}", timeout=0.2) as client:
+        with pytest.raises(errors.Unavailable, match="no connection to 127"):
+            await client.load("s", tmp_path / "p")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_things_are_done_again_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
+    link, told = nowhere(), list[str]()
+    trouble = [
+        errors.LocalError("moves", reason="PROFILE_CHANGING"),
+        errors.Unavailable("away"),
+        errors.Unavailable("still"),
+    ]
+
+    async def once(previous: errors.CloakroomError | None) -> str:
+        told.append(previous.message if previous else "")
+        if len(told) <= len(trouble):
+            raise trouble[len(told) - 1]
+        return "done"
+
+    assert await link.retry(once) == "done"
+    assert told == ["", "moves", "away", "still"]
+
+    async def always(error: errors.CloakroomError) -> int:
+        calls = [0]
+
+        async def once(previous: errors.CloakroomError | None) -> None:
+            calls[0] += 1
+            raise error
+
+        with pytest.raises(type(error)):
+            await link.retry(once)
+        return calls[0]
+
+    assert await always(errors.Unavailable("away", retry_delay=0.001)) == 5
+    assert await always(errors.ParentNotHead("no")) == 1
+    assert await always(errors.LocalError("no", reason="PATH_INVALID")) == 1
+    await link.close()
+
+
+def test_pauses_double_up_to_a_bound_and_are_jittered() -> None:
+    for attempt, bound in [(0, 0.1), (1, 0.2), (3, 0.8), (20, 5.0)]:
+        pauses = [pause(attempt) for _ in range(200)]
+        assert 0 <= min(pauses) < bound / 4 and bound / 2 < max(pauses) <= bound
+
+
+# --- watch
+
+
+def message(**event: Any) -> pb.WatchInvalidationsResponse:
+    return pb.WatchInvalidationsResponse(resume_token=b"t", **event)
+
+
+async def test_messages_become_events() -> None:
+    link = nowhere()
+    follower = watch.Watch(link, [], b"", None, 5.0)
+    event = follower._event(message(opened=pb.Opened(revision=7, bookmark_interval=Duration(seconds=2))))
+    assert (event.kind, event.revision, event.resume_token) == ("opened", 7, b"t")
+    assert follower._interval == 2
+    changes = [
+        pb.Change(kind=pb.CHANGE_KIND_SESSION_CREATED, revision=8),
+        pb.Change(kind=pb.CHANGE_KIND_PROFILE_SAVED, revision=9),
+    ]
+    event = follower._event(message(batch=pb.Batch(changes=changes)))
+    assert (event.kind, event.revision, list(event.changes)) == ("changes", 9, changes)
+    event = follower._event(message(bookmark=pb.Bookmark(revision=10)))
+    assert (event.kind, event.revision) == ("bookmark", 10)
+    reset = pb.Reset(reason=pb.Reset.REASON_GAP, revision=11, spread=Duration(seconds=4))
+    event = follower._event(message(reset=reset))
+    assert (event.kind, event.reset_reason, event.spread, event.revision) == ("reset", "GAP", 4.0, 11)
+    assert all(0 <= event.smear() <= 4 for _ in range(50))
+    await follower.close()
+    await link.close()
+
+
+async def test_what_is_unknown_is_a_reason_to_read_anew() -> None:
+    link = nowhere()
+    follower = watch.Watch(link, [], b"", None, 5.0)
+    newer = pb.Change.FromString(b"\x08\x63\x10\x0c")  # kind 99, revision 12
+    event = follower._event(message(batch=pb.Batch(changes=[newer])))
+    assert (event.kind, event.reset_reason, event.revision, event.changes) == ("reset", "UNKNOWN_CHANGE", 12, ())
+    assert follower._event(message()).kind == "reset"
+    odd = pb.WatchInvalidationsResponse.FromString(b"\x22\x02\x08\x63")  # a reset with reason 99
+    assert (follower._event(odd).kind, follower._event(odd).reset_reason) == ("reset", "UNKNOWN")
+    await follower.close()
+    await link.close()
+
+
+async def test_where_a_watch_starts() -> None:
+    link = nowhere()
+    assert watch.Watch(link, [selector(session_id="s")], b"", None, 2.5)._request() == pb.WatchInvalidationsRequest(
+        selectors=[pb.Selector(session_id="s")], bookmark_interval=Duration(seconds=2, nanos=500_000_000)
+    )
+    assert watch.Watch(link, [], b"", 0, 5.0)._request().WhichOneof("start") == "after_revision"
+    assert watch.Watch(link, [], b"t", 7, 5.0)._request().resume_token == b"t", "a token says more than a revision"
+    await link.close()
+
+
+# --- the synchronous face
+
+
+def test_the_synchronous_face_has_the_same_verbs() -> None:
+    def verbs(kind: type) -> set[str]:
+        return {name for name, member in inspect.getmembers(kind) if callable(member) and not name.startswith("_")}
+
+    assert verbs(sync.Client) == verbs(Client)
+    assert verbs(sync.Sessions) == verbs(sessions.Sessions)
+    assert verbs(sync.StorageStates) == verbs(sessions.StorageStates)
+    assert verbs(sync.Watch) == verbs(watch.Watch)
+
+
+def test_the_synchronous_face_waits_and_fails_alike(tmp_path: Path) -> None:
+    target = f"127.0.0.1:{free_port()}"
+    with sync.Client(target, timeout=0.3) as client:
+        began = time.monotonic()
+        with pytest.raises(errors.Unavailable, match=target):
+            client.sessions.get("s")
+        with pytest.raises(errors.Unavailable):
+            next(client.sessions.list())
+        with pytest.raises(errors.LocalError) as caught:
+            client.save("s", tmp_path / "nothing")
+        assert caught.value.reason == "PROFILE_MISSING"
+        assert time.monotonic() - began < 5
+
+
+async def test_the_synchronous_face_can_be_used_beside_a_running_loop() -> None:
+    def use() -> str:
+        with sync.Client(f"127.0.0.1:{free_port()}", timeout=0.2) as client, pytest.raises(errors.Unavailable):
+            client.server_info()
+        return "used"
+
+    assert await asyncio.to_thread(use) == "used"
+
+
+def test_what_the_package_offers() -> None:
+    assert set(cloakroom.__all__) <= set(dir(cloakroom))
+    assert cloakroom.DEFAULT_TARGET == "127.0.0.1:7700"

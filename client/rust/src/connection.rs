@@ -1,0 +1,366 @@
+//! The connection: one channel, credentials on every call, and repetition by the published service config.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use cloakroom_api::{
+    SERVICE_CONFIG,
+    v1::{
+        admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient, profile_service_client::ProfileServiceClient,
+        session_service_client::SessionServiceClient,
+    },
+};
+use tokio::time::Instant;
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use crate::{
+    clock,
+    error::{Error, Kind, Result, never_sent},
+};
+
+/// Largest message that is taken from the daemon.
+const MAX_MESSAGE: usize = 4 << 20;
+/// HTTP/2 frames of this size cost the least on a fast link; windows grow with the link.
+const FRAME: u32 = 256 << 10;
+
+/// How to reach a daemon.
+#[derive(Clone)]
+pub struct Options {
+    /// The namespace; empty for the caller's own.
+    pub namespace: String,
+    /// The bearer token, if the daemon asks for one.
+    pub token: Option<String>,
+    /// PEM of the authority that signed the daemon's certificate; without it the public authorities are trusted.
+    pub ca_certificate: Option<Vec<u8>>,
+    /// PEM of this client's certificate and key, for mutual TLS.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// Deadline of a unary call with all its repetitions; by default what the published service config says (10 s).
+    pub timeout: Option<Duration>,
+    /// Whether a unary call waits, until its deadline, for a daemon that is not there yet. On by default, as in the published service config; off, the first
+    /// refused connection is the answer.
+    pub wait_for_ready: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { namespace: String::new(), token: None, ca_certificate: None, identity: None, timeout: None, wait_for_ready: true }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("namespace", &self.namespace).field("token", &self.token.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A client of one daemon. Cheap to clone; clones share the connection.
+///
+/// ```no_run
+/// # async fn example() -> cloakroom_client::Result<()> {
+/// let client = cloakroom_client::Client::connect("http://127.0.0.1:7700", Default::default())?;
+/// let session = client.sessions().get("acct-1").await?;
+/// println!("{}", session.etag);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) target: Arc<str>,
+    pub(crate) namespace: Arc<str>,
+    channel: Channel,
+    credentials: Credentials,
+    policy: RetryPolicy,
+    throttle: Arc<Throttle>,
+    /// The daemon is on this machine, where packing costs more than it saves.
+    pub(crate) loopback: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+pub(crate) type Transport = InterceptedService<Channel, Credentials>;
+
+impl Client {
+    /// Prepares a connection to `target`, such as `http://127.0.0.1:7700` or `https://cloakroom.internal:7700`; `http://` may be left out. It connects with the
+    /// first call.
+    ///
+    /// # Errors
+    /// `OPTION` when the target, the token or a certificate cannot be used.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn connect(target: &str, options: Options) -> Result<Self> {
+        let endpoint = endpoint(target, options.ca_certificate, options.identity)?;
+        let loopback = endpoint.uri().host().is_some_and(|host| host.starts_with("127.") || host == "localhost" || host == "[::1]");
+        let bearer = options.token.map(|token| format!("Bearer {token}").parse());
+        let mut token: Option<MetadataValue<Ascii>> =
+            bearer.transpose().map_err(|_| Error::local("OPTION", "the token has characters that no header can carry: check for line ends"))?;
+        if let Some(token) = &mut token {
+            token.set_sensitive(true);
+        }
+        let mut policy = RetryPolicy::published();
+        policy.timeout = options.timeout.unwrap_or(policy.timeout);
+        policy.wait_for_ready = options.wait_for_ready;
+        Ok(Self {
+            target: target.into(),
+            namespace: options.namespace.into(),
+            channel: endpoint.connect_lazy(),
+            credentials: Credentials(token),
+            throttle: Arc::new(Throttle(AtomicI64::new(policy.tokens))),
+            policy,
+            loopback,
+        })
+    }
+
+    /// Where the daemon is, as given.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        InterceptedService::new(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(crate) fn session_stub(&self) -> SessionServiceClient<Transport> {
+        SessionServiceClient::new(self.transport()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(crate) fn profile_stub(&self) -> ProfileServiceClient<Transport> {
+        ProfileServiceClient::new(self.transport()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(crate) fn invalidation_stub(&self) -> InvalidationServiceClient<Transport> {
+        InvalidationServiceClient::new(self.transport()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(crate) fn admin_stub(&self) -> AdminServiceClient<Transport> {
+        AdminServiceClient::new(self.transport()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Makes a unary call, repeating it as the published service config says. Every call is safe to repeat: a read changes nothing, a change carries a request
+    /// id, and a touch may come twice.
+    pub(crate) async fn unary<T, F>(&self, mut call: impl FnMut() -> F) -> Result<Response<T>>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut attempts = self.attempts();
+        let deadline = attempts.deadline();
+        loop {
+            match tokio::time::timeout_at(deadline, call()).await {
+                Ok(Ok(response)) => {
+                    self.throttle.succeeded(&self.policy);
+                    return Ok(response);
+                }
+                Ok(Err(status)) => attempts.again(&status).await?,
+                Err(_) => return Err(self.failed(&Status::deadline_exceeded(format!("no answer within {:?}", self.policy.timeout)))),
+            }
+        }
+    }
+
+    /// The attempts of one call, the first of them now.
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        Attempts { client: self, number: 1, backoff: self.policy.initial, deadline: None }
+    }
+
+    pub(crate) fn failed(&self, status: &Status) -> Error {
+        Error::call(&self.target, status)
+    }
+}
+
+/// Says whether and when a failed call is worth another attempt.
+#[derive(Debug)]
+pub(crate) struct Attempts<'a> {
+    client: &'a Client,
+    number: u64,
+    backoff: Duration,
+    /// Set by the first failure, or when the call itself is bound by it.
+    deadline: Option<Instant>,
+}
+
+impl Attempts<'_> {
+    fn deadline(&mut self) -> Instant {
+        *self.deadline.get_or_insert_with(|| clock::monotonic() + self.client.policy.timeout)
+    }
+
+    /// Waits until the next attempt is due; answers the failure if there is to be none.
+    pub(crate) async fn again(&mut self, status: &Status) -> Result<()> {
+        let (client, deadline) = (self.client, self.deadline());
+        let error = client.failed(status);
+        let worth_it = if never_sent(status) {
+            client.policy.wait_for_ready
+        } else {
+            error.kind() == Kind::Unavailable
+                && status.code() != Code::DeadlineExceeded
+                && client.throttle.allows(&client.policy)
+                && self.number < client.policy.attempts
+        };
+        let delay = clock::jittered(self.backoff).max(error.retry_delay());
+        if !worth_it || clock::monotonic() + delay >= deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(delay).await;
+        self.number += 1;
+        self.backoff = client.policy.longest.min(self.backoff.mul_f64(client.policy.multiplier));
+        Ok(())
+    }
+}
+
+fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Result<Endpoint> {
+    let url = if target.contains("://") { target.to_owned() } else { format!("http://{target}") };
+    let bad = |error: &dyn std::fmt::Display| {
+        Error::local("OPTION", format!("the target {target:?} is no address like 127.0.0.1:7700 or https://host:7700: {error}"))
+    };
+    let mut endpoint = Endpoint::from_shared(url).map_err(|error| bad(&error))?;
+    let scheme = endpoint.uri().scheme_str().unwrap_or_default().to_owned();
+    if !["http", "https"].contains(&scheme.as_str()) || endpoint.uri().host().is_none() {
+        return Err(bad(&"http:// and https:// are known"));
+    }
+    endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).http2_adaptive_window(true).max_frame_size(FRAME);
+    endpoint = endpoint.http2_keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(Duration::from_secs(10)).keep_alive_while_idle(true);
+    if scheme == "http" {
+        return Ok(endpoint);
+    }
+    let mut tls = ClientTlsConfig::new();
+    tls = match ca_certificate {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls.with_webpki_roots(),
+    };
+    if let Some((certificate, key)) = identity {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    endpoint.tls_config(tls).map_err(|error| Error::local("OPTION", format!("the certificates cannot be used: {error}")))
+}
+
+/// What the service config says of unary calls.
+#[derive(Clone, Debug)]
+struct RetryPolicy {
+    attempts: u64,
+    initial: Duration,
+    longest: Duration,
+    multiplier: f64,
+    timeout: Duration,
+    wait_for_ready: bool,
+    /// In thousandths, as gRPC counts them.
+    tokens: i64,
+    refund: i64,
+}
+
+impl RetryPolicy {
+    fn published() -> Self {
+        let config: serde_json::Value = serde_json::from_str(SERVICE_CONFIG).unwrap_or_default();
+        let method = &config["methodConfig"][0];
+        let retry = &method["retryPolicy"];
+        let throttling = &config["retryThrottling"];
+        let seconds = |value: &serde_json::Value, default: f64| {
+            let text = value.as_str().and_then(|text| text.strip_suffix('s')).and_then(|text| text.parse().ok());
+            Duration::from_secs_f64(text.unwrap_or(default))
+        };
+        let refund = (0..1000).find(|thousandths| f64::from(*thousandths) / 1000.0 >= throttling["tokenRatio"].as_f64().unwrap_or(0.1));
+        Self {
+            attempts: retry["maxAttempts"].as_u64().unwrap_or(1),
+            initial: seconds(&retry["initialBackoff"], 0.05),
+            longest: seconds(&retry["maxBackoff"], 2.0),
+            multiplier: retry["backoffMultiplier"].as_f64().unwrap_or(2.0),
+            timeout: seconds(&method["timeout"], 10.0),
+            wait_for_ready: method["waitForReady"].as_bool().unwrap_or(false),
+            tokens: throttling["maxTokens"].as_i64().unwrap_or(10) * 1000,
+            refund: refund.map_or(100, i64::from),
+        }
+    }
+}
+
+/// gRPC's retry throttling (gRFC A6): while more than half of the tokens are gone, failures are not repeated, so that an ailing daemon is not buried.
+#[derive(Debug)]
+struct Throttle(AtomicI64);
+
+impl Throttle {
+    fn succeeded(&self, policy: &RetryPolicy) {
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some((tokens + policy.refund).min(policy.tokens)));
+    }
+
+    fn allows(&self, policy: &RetryPolicy) -> bool {
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some((tokens - 1000).max(0)));
+        before.unwrap_or_default() - 1000 > policy.tokens / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_policy_is_read() {
+        let policy = RetryPolicy::published();
+        assert_eq!(
+            (policy.attempts, policy.initial, policy.longest, policy.timeout),
+            (5, Duration::from_millis(50), Duration::from_secs(2), Duration::from_secs(10))
+        );
+        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (true, 20_000, 200));
+    }
+
+    #[test]
+    fn failures_use_up_the_tokens_and_successes_bring_them_back() {
+        let policy = RetryPolicy::published();
+        let throttle = Throttle(AtomicI64::new(policy.tokens));
+        assert_eq!((0..20).filter(|_| throttle.allows(&policy)).count(), 9);
+        (0..60).for_each(|_| throttle.succeeded(&policy));
+        assert!(throttle.allows(&policy));
+    }
+
+    #[tokio::test]
+    async fn targets_are_judged_at_once_and_loopback_is_known() {
+        for bad in ["", "ftp://x", "a b", "http://"] {
+            let error = Client::connect(bad, Options::default()).unwrap_err();
+            assert!(error.reason() == "OPTION" && error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+        for (target, loopback) in
+            [("127.0.0.1:7700", true), ("http://localhost:1", true), ("http://[::1]:1", true), ("10.0.0.1:7700", false), ("https://a.example:1", false)]
+        {
+            assert_eq!(Client::connect(target, Options::default()).unwrap().loopback, loopback, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_no_header_carries_is_refused_without_being_told() {
+        let options = Options { token: Some("se\ncret".to_owned()), ..Options::default() };
+        assert!(!format!("{options:?}").contains("cret"));
+        let error = Client::connect("127.0.0.1:1", options).unwrap_err();
+        assert!(error.reason() == "OPTION" && !error.to_string().contains("cret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn without_a_daemon_a_call_fails_within_its_deadline_and_names_the_target() {
+        for wait_for_ready in [false, true] {
+            let options = Options { timeout: Some(Duration::from_millis(700)), wait_for_ready, ..Options::default() };
+            // The port is bound, so that nobody else gets it, but nobody listens.
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let target = socket.local_addr().unwrap().to_string();
+            let began = clock::monotonic();
+            let error = Client::connect(&target, options).unwrap().server_info().await.unwrap_err();
+            assert_eq!(error.kind(), crate::Kind::Unavailable);
+            assert!(error.to_string().contains(&target) && error.to_string().contains("refused"), "{error}");
+            assert!(began.elapsed() < Duration::from_secs(1));
+        }
+    }
+}

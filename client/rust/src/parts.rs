@@ -1,0 +1,126 @@
+//! Files that are being put together from what arrives and from what a base holds.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::ErrorKind,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    error::{Error, Result},
+    pieces::MAX_DATA,
+    system::{lock, make_parents, set_attributes},
+    tree::{DIGEST, Entry, LEAF, Tree, hash_leaves, sha256},
+};
+
+/// A directory that holds a snapshot. The entries' stats are what the system says of them now.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) directory: PathBuf,
+    pub(crate) snapshot_id: String,
+    pub(crate) tree: Tree,
+}
+
+impl Base {
+    /// Leaves of one of its files.
+    pub(crate) fn read(&self, path: &str, first: usize, count: usize) -> Result<Bytes> {
+        let span = self.tree.get(path).and_then(|entry| entry.span(first, count));
+        let (begin, size) = span.ok_or_else(|| Error::damaged("DATA_INVALID", format!("the base has no leaves {first} to {} of {path:?}", first + count)))?;
+        let (at, mut bytes) = (self.directory.join(path), vec![0; size]);
+        File::open(&at).and_then(|file| file.read_exact_at(&mut bytes, begin)).map_err(|error| Error::file(&at, error))?;
+        Ok(bytes.into())
+    }
+}
+
+/// A file, link or directory that a load named.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) entry: Entry,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    leaves: Vec<u8>,
+    covered: Vec<bool>,
+    missing: usize,
+}
+
+impl Part {
+    pub(crate) fn new(entry: Entry) -> Self {
+        let count = entry.leaf_count();
+        Self { entry, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count }) }
+    }
+
+    /// The entry with its leaves, once it is complete.
+    pub(crate) fn finished(&self) -> Entry {
+        Entry { leaves: std::mem::take(&mut lock(&self.state).leaves), ..self.entry.clone() }
+    }
+
+    /// Its place in the stage; the directories above are made when they are not there.
+    pub(crate) fn open(&self, stage: &Path) -> Result<File> {
+        let at = stage.join(&self.entry.path);
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&at);
+        let opened =
+            open().or_else(|error| if error.kind() == ErrorKind::NotFound { make_parents(stage, &self.entry.path).and_then(|()| open()) } else { Err(error) });
+        opened.map_err(|error| Error::file(&at, error))
+    }
+
+    /// Takes some leaves; once it has all of them they must make its root.
+    pub(crate) fn put(&self, file: &File, first: usize, bytes: &[u8]) -> Result<()> {
+        let mut leaves = Vec::with_capacity(bytes.len().div_ceil(LEAF) * DIGEST);
+        hash_leaves(bytes, &mut leaves);
+        let end = first + leaves.len() / DIGEST;
+        let mut state = lock(&self.state);
+        if state.covered[first..end].contains(&true) {
+            return Err(Error::damaged("DATA_INVALID", format!("a leaf of {:?} came twice", self.entry.path)));
+        }
+        state.covered[first..end].fill(true);
+        state.leaves[first * DIGEST..end * DIGEST].copy_from_slice(&leaves);
+        drop(state);
+        let written = file.write_all_at(bytes, (first * LEAF) as u64);
+        written.map_err(|error| Error::file(Path::new(&self.entry.path), error))?;
+        let mut state = lock(&self.state);
+        state.missing -= end - first;
+        if state.missing == 0 { self.close(file, &state.leaves) } else { Ok(()) }
+    }
+
+    /// The last that is done to a complete file.
+    pub(crate) fn close(&self, file: &File, leaves: &[u8]) -> Result<()> {
+        if sha256(leaves) != self.entry.root {
+            return Err(Error::damaged("DIGEST_MISMATCH", format!("{:?} has another root than announced", self.entry.path)));
+        }
+        set_attributes(file, self.entry.mode, self.entry.mtime_ns).map_err(|error| Error::file(Path::new(&self.entry.path), error))
+    }
+
+    /// Takes what no run covered from the base's file of the same path. Says whether the content is the base's as a whole, so that nothing was written.
+    pub(crate) fn complete(&self, stage: &Path, base: Option<&Base>) -> Result<bool> {
+        let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
+        if gaps.is_empty() {
+            return Ok(false);
+        }
+        let base = base.ok_or_else(|| Error::damaged("DATA_INVALID", format!("leaves of {:?} are missing", self.entry.path)))?;
+        let same = |old: &&Arc<Entry>| (old.kind, old.size, old.root) == (self.entry.kind, self.entry.size, self.entry.root);
+        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| gaps.len() == self.entry.leaf_count()) {
+            lock(&self.state).leaves.copy_from_slice(&old.leaves);
+            return Ok(true);
+        }
+        let file = self.open(stage)?;
+        for gap in gaps.chunk_by(|one, next| one + 1 == *next).flat_map(|gap| gap.chunks(MAX_DATA / LEAF)) {
+            let bytes = base.read(&self.entry.path, gap[0], gap.len())?;
+            self.fits(gap[0], gap.len(), &bytes)?;
+            self.put(&file, gap[0], &bytes)?;
+        }
+        Ok(false)
+    }
+
+    /// Whether so many bytes are these leaves.
+    pub(crate) fn fits(&self, first: usize, count: usize, bytes: &[u8]) -> Result<()> {
+        let fits = self.entry.span(first, count).is_some_and(|(_, size)| size == bytes.len());
+        if fits { Ok(()) } else { Err(Error::damaged("DATA_INVALID", format!("leaves {first} to {} of {:?} do not fit", first + count, self.entry.path))) }
+    }
+}

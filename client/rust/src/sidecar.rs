@@ -1,0 +1,247 @@
+//! What a directory held when it was loaded or saved, in a file beside it that clients in every language share: `client/vectors/README.md` describes it.
+
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock,
+    error::{Error, Result},
+    tree::{DIGEST, Entry, Kind, Root, Tree},
+};
+
+const VERSION: u32 = 1;
+
+/// What a directory held, and of which session.
+#[derive(Clone, Debug)]
+pub(crate) struct Sidecar {
+    /// The namespace that the client asks for; empty for the caller's own.
+    pub(crate) namespace: String,
+    pub(crate) session_id: String,
+    pub(crate) snapshot_id: String,
+    /// Exactly the snapshot's entries.
+    pub(crate) tree: Tree,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body<'a> {
+    version: u32,
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    session_id: Cow<'a, str>,
+    #[serde(borrow)]
+    snapshot_id: Cow<'a, str>,
+    #[serde(borrow)]
+    manifest_root: Cow<'a, str>,
+    #[serde(borrow)]
+    entries: Vec<Item<'a>>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ItemKind {
+    File,
+    Directory,
+    Link,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Item<'a> {
+    kind: ItemKind,
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    mode: u32,
+    #[serde(borrow)]
+    mtime_ns: Cow<'a, str>,
+    size: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    root: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    leaves: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    target: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stat: Cow<'a, str>,
+}
+
+/// Where the sidecar of a directory is.
+pub(crate) fn path(directory: &Path) -> PathBuf {
+    let mut name: OsString = directory.as_os_str().to_owned();
+    name.push(".cloakroom.json");
+    name.into()
+}
+
+impl Sidecar {
+    /// The sidecar of a directory, if there is a sound one of that session.
+    pub(crate) fn read(directory: &Path, namespace: &str, session_id: &str) -> Option<Self> {
+        let text = fs::read(path(directory)).ok()?;
+        let body: Body<'_> = serde_json::from_slice(&text).ok()?;
+        if (body.version, body.namespace.as_ref(), body.session_id.as_ref()) != (VERSION, namespace, session_id) {
+            return None;
+        }
+        let entries: Option<Vec<_>> = body.entries.into_iter().map(|item| item.entry().map(Arc::new)).collect();
+        let tree = Tree::new(entries?);
+        (hex(&tree.manifest_root()) == body.manifest_root).then(|| Self {
+            namespace: namespace.to_owned(),
+            session_id: session_id.to_owned(),
+            snapshot_id: body.snapshot_id.into_owned(),
+            tree,
+        })
+    }
+
+    /// Puts the sidecar beside its directory, whole or not at all.
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        let body = Body {
+            version: VERSION,
+            namespace: (&self.namespace).into(),
+            session_id: (&self.session_id).into(),
+            snapshot_id: (&self.snapshot_id).into(),
+            manifest_root: hex(&self.tree.manifest_root()).into(),
+            entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
+        };
+        let target = path(directory);
+        let aside = target.with_extension(format!("{}.tmp", clock::random_id()));
+        let write = || {
+            let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?.write_all(&text)?;
+            fs::rename(&aside, &target)
+        };
+        write().map_err(|error| {
+            // Best effort: what cannot be written often cannot be removed either, and the first error tells more.
+            let _ = fs::remove_file(&aside);
+            Error::file(&target, error)
+        })
+    }
+}
+
+/// Removes the sidecar of a directory; gone already is fine.
+pub(crate) fn remove(directory: &Path) -> Result<()> {
+    let target = path(directory);
+    match fs::remove_file(&target) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(&target, error)),
+        _ => Ok(()),
+    }
+}
+
+impl<'a> Item<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let file = entry.kind == Kind::File;
+        Self {
+            kind: match entry.kind {
+                Kind::File => ItemKind::File,
+                Kind::Directory => ItemKind::Directory,
+                Kind::Link => ItemKind::Link,
+            },
+            path: (&entry.path).into(),
+            mode: entry.mode,
+            mtime_ns: entry.mtime_ns.to_string().into(),
+            size: entry.size,
+            root: file.then(|| hex(&entry.root).into()),
+            leaves: file.then(|| STANDARD.encode(&entry.leaves).into()),
+            target: (entry.kind == Kind::Link).then(|| (&entry.target).into()),
+            stat: entry.stat.map(|stat| stat.to_string()).unwrap_or_default().into(),
+        }
+    }
+
+    fn entry(self) -> Option<Entry> {
+        let (path, mtime_ns) = (self.path.into_owned(), self.mtime_ns.parse().ok()?);
+        let entry = match self.kind {
+            ItemKind::Directory => Entry::directory(path, self.mode, mtime_ns),
+            ItemKind::Link => Entry { mode: self.mode, mtime_ns, ..Entry::link(path, self.target?.into_owned()) },
+            ItemKind::File => {
+                let entry = Entry::file(path, self.mode, mtime_ns, self.size, STANDARD.decode(self.leaves?.as_bytes()).ok()?);
+                let complete = entry.leaves.len() == entry.leaf_count().checked_mul(DIGEST)? && Some(entry.root) == unhex(&self.root?);
+                complete.then_some(entry)?
+            }
+        };
+        let stat = if self.stat.is_empty() { None } else { Some(self.stat.parse().ok()?) };
+        (entry.size == self.size).then_some(Entry { stat, ..entry })
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(root: &Root) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    root.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+fn unhex(text: &str) -> Option<Root> {
+    let mut root = [0; 32];
+    for (at, byte) in root.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    (text.len() == 64).then_some(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::{
+        tree::Stat,
+        vectors::{tree_of, vectors},
+    };
+
+    fn sidecar(tree: Tree) -> Sidecar {
+        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), tree }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_only_for_its_session() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("p");
+        for case in vectors("manifests")["trees"].as_array().unwrap() {
+            let stat = Stat::of(&fs::metadata(home.path()).unwrap());
+            let entries = tree_of(&case["tree"]).entries().iter().map(|entry| Arc::new(Entry { stat: Some(stat), ..Entry::clone(entry) })).collect();
+            sidecar(Tree::new(entries)).write(&directory).unwrap();
+            let read = Sidecar::read(&directory, "n", "s").unwrap();
+            assert_eq!(read.snapshot_id, "ab".repeat(16));
+            assert!(read.tree.entries().iter().all(|entry| entry.stat == Some(stat)));
+            assert_eq!(hex(&read.tree.manifest_root()), case["manifest_root"]);
+            assert!(Sidecar::read(&directory, "", "s").is_none() && Sidecar::read(&directory, "n", "t").is_none());
+        }
+        let beside: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
+        assert_eq!(beside, ["p.cloakroom.json"]);
+        assert_eq!(fs::metadata(path(&directory)).unwrap().permissions().mode() & 0o777, 0o600);
+        remove(&directory).unwrap();
+        remove(&directory).unwrap();
+        assert!(Sidecar::read(&directory, "n", "s").is_none());
+    }
+
+    #[test]
+    fn a_damaged_one_counts_as_none() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("p");
+        let tree = &vectors("manifests")["trees"][2]["tree"];
+        sidecar(tree_of(tree)).write(&directory).unwrap();
+        let whole = fs::read_to_string(path(&directory)).unwrap();
+        assert!(whole.contains("\"size\":20480,\"root\":\""));
+        let damages = [
+            ("\"version\":1", "\"version\":2"),
+            ("20480", "20481"),
+            ("\"mode\":384", "\"mode\":385"),
+            ("\"kind\":\"file\"", "\"kind\":\"pipe\""),
+            ("\"leaves\":\"", "\"leaves\":\"AAAA"),
+        ];
+        for (from, to) in damages {
+            assert!(whole.contains(from), "{from}");
+            fs::write(path(&directory), whole.replacen(from, to, 1)).unwrap();
+            assert!(Sidecar::read(&directory, "n", "s").is_none(), "{from} → {to}");
+        }
+        for at in (0..whole.len()).step_by(97) {
+            fs::write(path(&directory), &whole[..at]).unwrap();
+            assert!(Sidecar::read(&directory, "n", "s").is_none(), "cut at {at}");
+        }
+    }
+}
