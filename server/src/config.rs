@@ -117,6 +117,10 @@ table::settings! {
         access_key_id: Option<Hidden> = "", optional(hidden());
         /// For s3: the secret of the access key. May be `file:PATH`.
         secret_access_key: Option<Hidden> = "", optional(hidden());
+        /// Memory for unpacked content that further loads may want.
+        frame_cache: usize = "64MiB", size(0, MIB * MIB);
+        /// Memory for the lists of what profiles consist of.
+        manifest_cache: usize = "32MiB", size(0, MIB * MIB);
     }
 
     /// The key above all others: it wraps the keys that seal e-mail addresses, storage states and profiles.
@@ -145,7 +149,9 @@ table::settings! {
         /// Most watches open at once.
         watches: usize = "4096", count(1, 1_000_000);
         /// Memory for the content of running saves, all together.
-        upload_memory: usize = "256MiB", size(MIB, MIB * MIB);
+        save_memory: usize = "256MiB", size(MIB, MIB * MIB);
+        /// Memory for the content of running loads, all together.
+        load_memory: usize = "256MiB", size(MIB, MIB * MIB);
         /// A save or load that stands still this long is ended.
         idle_timeout: Duration = "60s", span(MS, HOUR);
         /// A unary call that takes longer is ended; a caller's own deadline counts when it is earlier.

@@ -189,12 +189,22 @@ impl Flows {
         let most = i64::try_from(config.metadata.max_sessions).unwrap_or(i64::MAX);
         let sessions = Arc::new(Sessions::new(Arc::clone(&stores.metadata), Arc::clone(&stores.keyring), most));
         let hub = Arc::new(Hub::new(Arc::clone(&stores.metadata), Arc::clone(tasks)));
-        let limits = ProfilesConfig { save_memory: config.limits.upload_memory, idle: config.limits.idle_timeout, ..ProfilesConfig::default() };
         let (metadata, blobs, keyring) = (Arc::clone(&stores.metadata), Arc::clone(&stores.blobs), Arc::clone(&stores.keyring));
-        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), limits);
+        let profiles = Profiles::new(metadata, blobs, keyring, Arc::clone(&sessions), Arc::clone(tasks), profiles(config));
         tasks.spawn(sweep::run(Arc::clone(&sessions), tasks.stopping()));
         tasks.spawn(follow::run(Arc::clone(&hub), sessions.cache(), Arc::clone(tasks)));
         Self { sessions, profiles, hub }
+    }
+}
+
+fn profiles(config: &Config) -> ProfilesConfig {
+    ProfilesConfig {
+        save_memory: config.limits.save_memory,
+        load_memory: config.limits.load_memory,
+        idle: config.limits.idle_timeout,
+        frame_cache: config.blobs.frame_cache as u64,
+        manifest_cache: config.blobs.manifest_cache as u64,
+        ..ProfilesConfig::default()
     }
 }
 

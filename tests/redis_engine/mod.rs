@@ -5,6 +5,7 @@
 mod conformance;
 mod crash;
 mod histories;
+mod logs;
 mod outages;
 mod proxy;
 mod refusals;

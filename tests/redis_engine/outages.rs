@@ -6,7 +6,7 @@ use cloakroom_server::{
     Reason,
     clock::monotonic,
     store::{
-        metadata::{Commit, Metadata, Outcome, Require, Txn},
+        metadata::{Add, Commit, Metadata, Outcome, Refusal, Require, Txn},
         redis::{RedisConfig, RedisStore},
     },
 };
@@ -125,19 +125,25 @@ async fn a_frozen_server_is_waited_for_once() {
     assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
 }
 
+/// The master that holds the namespace.
+async fn holder(cluster: &mut Cluster) -> usize {
+    let mut holders = Vec::new();
+    for (i, node) in cluster.nodes().iter().enumerate() {
+        if super::dump(&node.url()).await.iter().any(|(name, _)| name.contains("{team-7}")) {
+            holders.push(i);
+        }
+    }
+    assert_eq!(holders.len(), 1, "a namespace lies on one master");
+    holders[0]
+}
+
 #[tokio::test]
 async fn a_master_of_a_cluster_that_is_away_fails_its_namespaces_until_it_is_back() {
     let mut cluster = Cluster::start(Options::default()).await;
     let config = RedisConfig { urls: cluster.urls(), cluster: true, ..RedisConfig::default() };
     let store = RedisStore::connect(config).await.unwrap();
     apply(&store, write("a", "1")).await;
-    let mut holder = None;
-    for (i, node) in cluster.nodes().iter().enumerate() {
-        if !super::dump(&node.url()).await.iter().all(|(name, _)| !name.contains("team-7")) {
-            holder = Some(i);
-        }
-    }
-    let holder = holder.unwrap();
+    let holder = holder(&mut cluster).await;
     cluster.nodes()[holder].kill9();
     for _ in 0..3 {
         let started = monotonic();
@@ -215,4 +221,43 @@ async fn a_read_survives_the_loss_of_its_connection() {
         assert!(live(&store, "a").await.is_some());
     }
     apply(&store, Commit::from(write("b", "1"))).await;
+}
+
+/// A Cluster's client repeats what a lost connection left open. The script runs once all the same, and the caller hears of one application.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_clusters_client_repeats_is_applied_once() {
+    let mut cluster = Cluster::start(Options::default()).await;
+    let mut proxies = Vec::new();
+    for node in cluster.nodes() {
+        let proxy = Proxy::to(&node.url()).await;
+        send(&node.url(), &format!("CONFIG SET cluster-announce-port {}", proxy.port())).await;
+        proxies.push(proxy);
+    }
+    let ports: Vec<_> = proxies.iter().map(Proxy::port).collect();
+    for node in cluster.urls() {
+        let told = || async {
+            let slots = format!("{:?}", send(&node, "CLUSTER SLOTS").await);
+            ports.iter().all(|port| slots.contains(&format!("int({port})")))
+        };
+        eventually(told).await;
+    }
+    let urls = proxies.iter().map(Proxy::url).collect();
+    let store = RedisStore::connect(RedisConfig { urls, cluster: true, ..RedisConfig::default() }).await.unwrap();
+    apply(&store, write("warm", "1")).await;
+    let holder = holder(&mut cluster).await;
+    let count = |delta| Add { counter: key("count"), delta, max: 1000 };
+    for round in 0..3 {
+        for op in [None, Some(format!("op{round}"))] {
+            let before = proxies[holder].connections();
+            let name = format!("{round}{}", op.is_some());
+            let txn = Txn { requires: vec![Require::Absent(key(&name))], adds: vec![count(1)], ..write(&name, "1") };
+            proxies[holder].cut(Cut::After);
+            let outcome = store.commit(&ns(), Commit { alternatives: vec![txn], op }).await.unwrap();
+            let Outcome::Applied(applied) = outcome else { panic!("{outcome:?}") };
+            assert!(!applied.replayed);
+            assert!(proxies[holder].connections() > before, "no connection was lost");
+        }
+    }
+    let refused = store.commit(&ns(), Txn { adds: vec![count(-1000)], ..Txn::default() }.into()).await.unwrap();
+    assert_eq!(refused, Outcome::Refused(vec![Refusal::Counter { counter: key("count"), value: 6 }]));
 }

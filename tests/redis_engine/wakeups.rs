@@ -135,3 +135,17 @@ async fn what_nobody_watches_is_not_subscribed_to() {
     assert!(heard(&mut watcher, applied.revision).await < Duration::from_millis(500));
     store.close().await;
 }
+
+/// Channels belong to the server and not to a database: two deployments in two databases do not hear each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_database_is_not_heard() {
+    let server = Redis::start(Options::default()).await;
+    let (zero, one) = (store(&server.url()).await, store(&format!("{}/1", server.url())).await);
+    let mut watcher = one.watch(&ns()).await.unwrap();
+    apply(&zero, write("a", "1")).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(*watcher.borrow_and_update(), Revision::ZERO);
+    let applied = apply(&one, write("a", "1")).await;
+    heard(&mut watcher, applied.revision).await;
+    assert_eq!(*watcher.borrow(), applied.revision);
+}

@@ -32,7 +32,7 @@ async def work(options: argparse.Namespace) -> dict[str, object]:
         await page.fill('input[name="user"]', options.email)
         await page.fill('input[name="password"]', "open sesame")
         await page.click('button[type="submit"], input[type="submit"]')
-        await page.goto(options.site)
+        # The page after the login writes localStorage and IndexedDB, and says when it is done.
         state = json.loads(await page.inner_text("#state[data-ready]"))
         storage_state = await helpers.capture(context)
         await context.close()

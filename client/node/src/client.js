@@ -57,8 +57,7 @@ const entryKinds = { ENTRY_KIND_FILE: 'file', ENTRY_KIND_DIRECTORY: 'directory',
 export class Client {
   /**
    * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
-   * @param {{ namespace?: string, token?: string, tls?: boolean | import('./connection.js').TlsOptions }} [options] `namespace`: empty for the caller's own;
-   *   `token`: who the caller is; `tls`: true for the system's certificates
+   * @param {import('./connection.js').ClientOptions} [options]
    */
   constructor(target = '127.0.0.1:7700', options = {}) {
     /** @private */

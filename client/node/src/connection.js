@@ -18,6 +18,15 @@ import { protoDirectory, serviceConfig, version } from './resources.js';
  * @property {string} [serverName] the name in the daemon's certificate, if it is not that of the target
  */
 
+/**
+ * @typedef {object} ClientOptions
+ * @property {string} [namespace] empty for the caller's own
+ * @property {string} [token] says who the caller is
+ * @property {boolean | TlsOptions} [tls] true for the system's authorities
+ * @property {boolean} [insecure] send the token in the clear to other hosts too
+ * @property {number} [timeoutSeconds] bounds every single call; if not given, as the published policy says
+ * @property {number} [stallSeconds] for how long a save or load may stand still: 60 if not given
+ */
 /** @typedef {{ signal?: AbortSignal, timeoutSeconds?: number }} CallOptions `signal` ends the call; `timeoutSeconds` is its deadline, if sooner than the policy's */
 /** @typedef {{ signal?: AbortSignal, quietSeconds?: () => number }} StreamOptions `quietSeconds`: for how long at most nothing may move */
 
@@ -54,9 +63,6 @@ const flowControlWindow = 16 * 1024 * 1024;
 
 /** For how long a stream waits for a daemon that cannot be reached. */
 const connectSeconds = 10;
-
-/** For how long a stream may stand still. */
-const standstillSeconds = 60;
 
 /**
  * @param {string} target
@@ -134,14 +140,14 @@ class Guard {
 export class Connection {
   /**
    * @param {string} target
-   * @param {{ namespace?: string, token?: string, tls?: boolean | TlsOptions }} given
+   * @param {ClientOptions} given
    */
-  constructor(target, { namespace = '', token, tls = false }) {
+  constructor(target, { namespace = '', token, tls = false, insecure = false, timeoutSeconds, stallSeconds = 60 }) {
     if (typeof target !== 'string' || !target) {
       throw Invalid.here(`the target is ${JSON.stringify(target)}: give an address such as 127.0.0.1:7700`);
     }
-    if (token && !tls && !isLoopback(target)) {
-      throw Invalid.here(`a token for ${target} would travel in the clear: give tls, or reach the daemon through a loopback address`);
+    if (token && !tls && !insecure && !isLoopback(target)) {
+      throw Invalid.here(`a token for ${target} would travel in the clear: give tls, or say insecure`);
     }
     /** @type {Set<Guard>} */
     this.running = new Set();
@@ -150,6 +156,8 @@ export class Connection {
     this.loopback = isLoopback(target);
     this.namespace = namespace;
     this.token = token;
+    this.timeoutSeconds = timeoutSeconds;
+    this.stallSeconds = stallSeconds;
     const serverName = typeof tls === 'object' ? tls.serverName : undefined;
     const channel = {
       'grpc.service_config': serviceConfig(),
@@ -190,7 +198,7 @@ export class Connection {
    * @param {CallOptions} [call]
    * @returns {Promise<any>}
    */
-  async unary(service, method, request, { signal, timeoutSeconds } = {}) {
+  async unary(service, method, request, { signal, timeoutSeconds = this.timeoutSeconds } = {}) {
     this.check(signal);
     const extra = timeoutSeconds === undefined ? {} : { deadline: Date.now() + timeoutSeconds * 1000 };
     /** @type {Guard | undefined} */
@@ -239,7 +247,7 @@ export class Connection {
    * @param {StreamOptions} [options]
    * @returns {Promise<{ answer: any, messages: number, wireBytes: number }>} the answer, and how much was sent for it
    */
-  async upload(service, method, messages, { signal, quietSeconds = () => standstillSeconds } = {}) {
+  async upload(service, method, messages, { signal, quietSeconds = () => this.stallSeconds } = {}) {
     await this.ready(signal);
     /** @type {any} */
     let call;
@@ -285,7 +293,7 @@ export class Connection {
    * @param {StreamOptions} [options]
    * @returns {AsyncGenerator<any, void, void>}
    */
-  async *download(service, method, request, { signal, quietSeconds = () => standstillSeconds } = {}) {
+  async *download(service, method, request, { signal, quietSeconds = () => this.stallSeconds } = {}) {
     await this.ready(signal);
     const call = this.services[service][method]({ namespace: this.namespace, ...request }, this.metadata());
     call.on('error', () => {});

@@ -228,8 +228,12 @@ export function fromGrpc(error, target) {
   const unreached = !bytes && (code === 'UNAVAILABLE' || (code === 'DEADLINE_EXCEEDED' && /LB pick|name resolution/i.test(error.details)));
   const message = unreached
     ? `no answer from cloakroomd at ${target ?? 'the given address'} (${error.details}): check that it runs, that the address is right, and whether it wants TLS`
-    : [error.details, ...(facts.violations?.map((v) => `${v.subject}: ${v.description}`) ?? []), ...(facts.help?.map((h) => h.description) ?? [])]
-        .filter((part, at, all) => part && !all.slice(0, at).some((before) => before.includes(part)))
+    : [
+        error.details,
+        ...(facts.violations ?? []).map(({ subject, description }) => (error.details.includes(description) ? '' : `${subject}: ${description}`)),
+        ...(facts.help ?? []).map(({ description }) => (error.details.includes(description) ? '' : description)),
+      ]
+        .filter(Boolean)
         .join('; ');
   return new type(message, facts);
 }

@@ -8,6 +8,7 @@ export * from './errors.js';
 /** @typedef {import('./client.js').ListedEntry} ListedEntry */
 /** @typedef {import('./client.js').ServerInfo} ServerInfo */
 /** @typedef {import('./client.js').StoreInfo} StoreInfo */
+/** @typedef {import('./connection.js').ClientOptions} ClientOptions */
 /** @typedef {import('./connection.js').TlsOptions} TlsOptions */
 /** @typedef {import('./messages.js').Change} Change */
 /** @typedef {import('./messages.js').Portability} Portability */

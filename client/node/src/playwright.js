@@ -86,10 +86,11 @@ export function sessionCookies(storageState) {
  * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
  *
  * @param {Context} context
+ * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
  * @returns {Promise<StorageState>}
  */
-export function capture(context) {
-  return context.storageState({ indexedDB: true });
+export function capture(context, { indexedDB = true } = {}) {
+  return context.storageState({ indexedDB });
 }
 
 /**
@@ -162,17 +163,18 @@ export async function openContext(client, sessionId, browserType, directory, { l
 }
 
 /**
- * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head.
+ * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head. IndexedDB goes with the profile, as a difference; with
+ * `indexedDB` it goes with the storage state once more, whole, for workers that use that without the profile.
  *
  * @param {Client} client
  * @param {string} sessionId
  * @param {Context} context
  * @param {string} directory its profile
- * @param {import('./transfers.js').SaveOptions} [options]
+ * @param {import('./transfers.js').SaveOptions & { indexedDB?: boolean }} [options]
  * @returns {Promise<import('./transfers.js').Saved>}
  */
-export async function saveContext(client, sessionId, context, directory, options = {}) {
-  const storageState = await capture(context);
+export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
+  const storageState = await capture(context, { indexedDB });
   const browserVersion = context.browser()?.version();
   await context.close();
   for (const end = Date.now() + EXIT_MS; liveBrowser(directory) && Date.now() < end;) await sleep(20);

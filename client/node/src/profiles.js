@@ -5,12 +5,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import zlib from 'node:zlib';
 
 import { LoadFailed, LocalError } from './errors.js';
 import { faultInName } from './paths.js';
-import { inflate, readAt, setAttributes, signatureAt, writeAt } from './system.js';
+import { inflate, readAt, setAttributes, signatureAt, squeeze, writeAt } from './system.js';
 import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, manifestRoot, spanOf, toWire } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -20,9 +18,6 @@ import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, man
 
 /** About how many bytes a message is given: more brings nothing, and the contract allows four times as many. */
 const MESSAGE = 64 * LEAF;
-/** What packing must gain at least to be worth the unpacking. */
-const GAIN = 0.95;
-const deflate = promisify(zlib.deflate);
 
 /**
  * @param {string} directory
@@ -55,14 +50,18 @@ export async function scan(directory, keeps, known = new Map()) {
  * @returns {Difference} exactly as `client/vectors/README.md` says
  */
 export function diff(base, next) {
-  const olds = new Map(base.map((entry) => [entry.path, { ...entry, text: entry.leaves.toString('latin1') }]));
-  const leafOf = (/** @type {string | undefined} */ text, /** @type {number} */ at) => text?.slice(at * DIGEST, (at + 1) * DIGEST) || undefined;
-  /** @type {Map<string, [string, number]>} */
-  const first = new Map();
+  const olds = new Map(base.map((entry) => [entry.path, entry]));
+  const texts = /** @type {Map<string, string>} */ (new Map());
+  const leafOf = (/** @type {string} */ text, /** @type {number} */ at) => text.slice(at * DIGEST, (at + 1) * DIGEST);
+  const textOf = (/** @type {string} */ name) => {
+    const text = texts.get(name) ?? olds.get(name)?.leaves.toString('latin1') ?? '';
+    texts.set(name, text);
+    return text;
+  };
+  const first = /** @type {Map<string, [string, number]>} */ (new Map());
   const find = (/** @type {string} */ leaf) => {
-    if (first.size === 0) {
-      for (const { path: name, text } of olds.values())
-        for (let at = 0, one; (one = leafOf(text, at)); at++) if (!first.has(one)) first.set(one, [name, at]);
+    for (const name of first.size === 0 ? olds.keys() : []) {
+      for (let at = 0, one; (one = leafOf(textOf(name), at)); at++) if (!first.has(one)) first.set(one, [name, at]);
     }
     return first.get(leaf);
   };
@@ -78,12 +77,12 @@ export function diff(base, next) {
     /** @type {Run | undefined} */
     let run;
     for (let at = 0, leaf; (leaf = leafOf(text, at)); at++) {
-      if (leafOf(old?.text, at) === leaf) {
+      if (leafOf(textOf(entry.path), at) === leaf) {
         run = undefined;
         continue;
       }
       const from = run?.copyPath;
-      const goesOn = run && from !== undefined && leafOf(olds.get(from)?.text, (run.copyFirstLeaf ?? 0) + run.leafCount) === leaf;
+      const goesOn = run && from !== undefined && leafOf(textOf(from), (run.copyFirstLeaf ?? 0) + run.leafCount) === leaf;
       const source = goesOn ? undefined : find(leaf);
       if (run && (goesOn || (!source && from === undefined))) run.leafCount++;
       else change.runs.push((run = { entry: number, firstLeaf: at, leafCount: 1, ...(source && { copyPath: source[0], copyFirstLeaf: source[1] }) }));
@@ -129,10 +128,10 @@ export function* cut({ entries, removed, runs }) {
  * @param {string} directory
  * @param {Entry[]} all the entries of the whole difference
  * @param {Difference} piece
- * @param {number} [level] how hard to pack
+ * @param {number} [level] how hard to pack the data; 0 for not at all
  * @returns {Promise<any>} a `ProfileRecords`
  */
-export async function pack(directory, all, { entries, removed, runs }, level) {
+export async function pack(directory, all, { entries, removed, runs }, level = 6) {
   const raw = Buffer.concat(
     runs
       .filter((run) => run.copyPath === undefined)
@@ -143,9 +142,7 @@ export async function pack(directory, all, { entries, removed, runs }, level) {
         return bytes;
       }),
   );
-  const small = await deflate(raw, { level });
-  const packed = small.length < raw.length * GAIN ? { codec: 'CODEC_DEFLATE', data: small } : { codec: 'CODEC_RAW', data: raw };
-  return { entries: entries.map(toWire), removed, runs, ...packed, dataSize: raw.length };
+  return { entries: entries.map(toWire), removed, runs, ...(await squeeze(raw, level)), dataSize: raw.length };
 }
 
 /** Takes a load's messages and makes a directory of them, in a workspace beside the place where it will stand. Nothing gets a name from the wire before all is verified. */

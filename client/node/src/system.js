@@ -2,7 +2,13 @@
 
 import fs from 'node:fs';
 import os from 'node:os';
+import { promisify } from 'node:util';
 import zlib from 'node:zlib';
+
+const deflate = promisify(zlib.deflate);
+
+/** What packing must gain at least to be worth the unpacking. */
+const GAIN = 0.95;
 
 /** Longer than a tick of any file system's clock that keeps better times than seconds. */
 export const TICK_MS = 20;
@@ -119,6 +125,24 @@ export function writeAt(path, position, bytes) {
   withFile(path, 'write', (fd) => {
     for (let done = 0; done < bytes.length;) done += fs.writeSync(fd, bytes, done, bytes.length - done, position + done);
   });
+}
+
+/**
+ * Packs data for the wire if that pays, as a look at one of every sixteen of its leaves says first.
+ *
+ * @param {Buffer} data
+ * @param {number} level how hard; 0 for not at all
+ * @returns {Promise<{ codec: 'CODEC_RAW' | 'CODEC_DEFLATE', data: Buffer }>}
+ */
+export async function squeeze(data, level) {
+  const sample = [];
+  for (let at = 0; level > 0 && at < data.length; at += 16 * 4096) sample.push(data.subarray(at, at + 4096));
+  const leaves = Buffer.concat(sample);
+  if (leaves.length > 0 && zlib.deflateSync(leaves, { level: 1 }).length < GAIN * leaves.length) {
+    const packed = await deflate(data, { level });
+    if (packed.length < GAIN * data.length) return { codec: 'CODEC_DEFLATE', data: packed };
+  }
+  return { codec: 'CODEC_RAW', data };
 }
 
 /**

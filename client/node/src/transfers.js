@@ -31,6 +31,7 @@ import { look, manifestRoot, spanOf } from './tree.js';
  * @property {number} [leaseToken] the lease under which this is saved
  * @property {Partial<import('./messages.js').Portability>} [portability] where the profile comes from, as far as the caller knows better
  * @property {boolean} [force] save although a live browser holds the profile; what it has not yet written is then missing
+ * @property {boolean} [compress] pack the data on its way; if not given, unless the daemon is on this host and there is much of it
  * @property {Progress} [progress]
  * @property {AbortSignal} [signal]
  */
@@ -70,7 +71,7 @@ import { look, manifestRoot, spanOf } from './tree.js';
 /** How often a broken stream is tried in all, and a profile that changes is read anew. */
 const ATTEMPTS = 5;
 const READS = 3;
-/** Bytes of content above which packing quickly beats packing well. */
+/** Bytes of content above which packing quickly beats packing well; on one host, above which packing does not pay. */
 const FAST_ABOVE = 4 * 1024 * 1024;
 /** Bytes of a storage state in one message. */
 const CHUNK = 256 * 1024;
@@ -133,7 +134,7 @@ function teller(progress) {
  * @returns {Promise<Saved>}
  */
 export async function save(connection, sessionId, directory, options = {}) {
-  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, progress, signal } = options;
+  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, signal } = options;
   const keeps = capture({ policy, include, exclude });
   const from = path.resolve(directory);
   if (!lstat(from)?.isDirectory()) {
@@ -152,7 +153,7 @@ export async function save(connection, sessionId, directory, options = {}) {
     const root = manifestRoot(entries);
     const change = diff(base, entries);
     try {
-      const saved = await send(connection, from, begin, change, state, root, progress, signal);
+      const saved = await send(connection, from, begin, change, state, root, options);
       writeSidecar(from, { namespace: connection.namespace, sessionId, snapshotId: saved.snapshot.id, manifestRoot: root, entries });
       return saved;
     } catch (error) {
@@ -170,15 +171,14 @@ export async function save(connection, sessionId, directory, options = {}) {
  * @param {import('./messages.js').Difference} change
  * @param {Buffer} state
  * @param {Buffer} root
- * @param {Progress} [progress]
- * @param {AbortSignal} [signal]
+ * @param {SaveOptions} options
  * @returns {Promise<Saved>}
  */
-async function send(connection, directory, begin, change, state, root, progress, signal) {
+async function send(connection, directory, begin, change, state, root, { compress = !connection.loopback, progress, signal }) {
   const sent = change.runs.filter(({ copyPath }) => copyPath === undefined);
   const total = sent.reduce((sum, { entry, firstLeaf, leafCount }) => sum + spanOf(change.entries[entry].size, firstLeaf, leafCount), state.length);
   const tell = teller(progress);
-  const level = total > FAST_ABOVE ? 1 : 6;
+  const level = total <= FAST_ABOVE ? 6 : compress ? 1 : 0;
   async function* messages() {
     let done = 0;
     yield { namespace: connection.namespace, begin };
@@ -194,6 +194,8 @@ async function send(connection, directory, begin, change, state, root, progress,
     yield { end: { manifestRoot: root } };
     tell(done, total);
   }
+  // A daemon that is not there at all is not waited for five times.
+  await connection.ready(signal);
   for (let attempt = 1; ; attempt++) {
     try {
       const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
@@ -333,6 +335,7 @@ export async function load(connection, sessionId, directory, options = {}) {
  */
 async function receive(connection, request, workspace, base, progress, signal) {
   const tell = teller(progress);
+  await connection.ready(signal);
   for (let attempt = 1; ; attempt++) {
     const shelf = fs.mkdtempSync(`${workspace}/shelf-`);
     const assembly = new Assembly(shelf, base);

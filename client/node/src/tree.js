@@ -107,13 +107,14 @@ export async function look(directory, name) {
       const astray = kind === 'link' ? faultInTarget(name, target) : '';
       if (astray) throw LocalError.path(name, `it is a link to ${JSON.stringify(target)}, and of that ${astray}`);
       if (kind === 'link') return { ...found, mode: 0o777, mtimeNs: 0n, size: Buffer.byteLength(target), target };
+      const size = Number(stat.size);
       const pieces = [];
-      for (let done = 0, piece; (piece = readAt(at, done, MOST)).length > 0; done += piece.length) {
-        pieces.push(digestLeaves(piece));
-        if (piece.length === MOST) await turn();
+      for (let done = 0; done < size; done += MOST) {
+        pieces.push(digestLeaves(readAt(at, done, Math.min(MOST, size - done))));
+        if (size > MOST) await turn();
       }
       const leaves = Buffer.concat(pieces);
-      if (signatureAt(at) === signature(stat)) return { ...found, size: Number(stat.size), root: fileRoot(leaves), leaves };
+      if (signatureAt(at) === signature(stat)) return { ...found, size, root: fileRoot(leaves), leaves };
     } catch (error) {
       if (!['ENOENT', 'ELOOP', 'EINVAL'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
     }

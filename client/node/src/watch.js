@@ -71,14 +71,24 @@ export class Watch {
 
   /** @returns {AsyncGenerator<WatchEvent, void, void>} */
   async *[Symbol.asyncIterator]() {
-    for (let failures = 0; ;) {
+    let [failures, seen, forgotten] = [0, false, false];
+    while (!this.ended) {
       let pauseSeconds = 0;
       try {
         for await (const message of this.stream()) {
-          failures = 0;
           if (message.event === 'opened') this.intervalSeconds = seconds(message.opened.bookmarkInterval) || this.intervalSeconds;
+          else failures = 0;
           const event = this.event(message);
-          if (event) yield event;
+          if (event && forgotten)
+            yield {
+              kind: 'reset',
+              reason: 'HISTORY_CHANGED',
+              revision: event.revision,
+              spreadSeconds: this.intervalSeconds,
+              resumeToken: event.resumeToken,
+            };
+          else if (event) yield event;
+          [seen, forgotten] = [true, false];
           if (message.resumeToken.length > 0) this.resumeToken = message.resumeToken;
           if (message.event === 'draining') {
             pauseSeconds = seconds(message.draining.retryAfter);
@@ -87,12 +97,15 @@ export class Watch {
         }
       } catch (error) {
         if (this.ended) return;
-        if (!(error instanceof CloakroomError) || !PASSING.includes(error.code)) throw error;
-        pauseSeconds = Math.max(pauseSeconds, error.retryDelaySeconds ?? 0);
+        if (!(error instanceof CloakroomError)) throw error;
+        if (error.reason === 'INVALID_RESUME_TOKEN' && seen) {
+          // The token was good once: the daemon has lost its keys, and with them everything else.
+          [this.resumeToken, this.afterRevision, forgotten] = [undefined, undefined, true];
+        } else if (!PASSING.includes(error.code)) throw error;
+        pauseSeconds = error.retryDelaySeconds ?? 0;
       }
       failures++;
       await sleep(backoff(failures, pauseSeconds), undefined, { signal: this.signal }).catch(() => {});
-      if (this.ended) return;
     }
   }
 

@@ -341,8 +341,9 @@ scenario('bad-input-names-field', async () => {
 });
 
 scenario('not-found-is-typed', async (t) => {
-  for (const call of [client.sessions.get('never-was'), client.save('never-was', write(`${temporary(t)}/p`, { f: 'x' }))]) {
-    const error = await failure(call);
+  const directory = write(`${temporary(t)}/p`, { f: 'x' });
+  for (const call of [() => client.sessions.get('never-was'), () => client.save('never-was', directory)]) {
+    const error = await failure(call());
     assert.ok(error instanceof NotFound);
     assert.equal(error.reason, 'SESSION_NOT_FOUND');
   }
@@ -571,7 +572,7 @@ scenario('big-file', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
   const [random, zeros] = [randomBytes(40 * 1024 * 1024), Buffer.alloc(40 * 1024 * 1024)];
-  const { wireBytes } = await client.save(id, write(`${directory}/p`, { random, zeros }));
+  const { wireBytes } = await client.save(id, write(`${directory}/p`, { random, zeros }), { compress: true });
   assert.ok(wireBytes < 42 * 1024 * 1024, 'zeros are packed');
   await client.load(id, `${directory}/q`);
   assert.ok(fs.readFileSync(`${directory}/q/random`).equals(random));
@@ -866,15 +867,22 @@ scenario('watch-bookmarks', async (t) => {
 });
 
 scenario('watch-reset', async (t) => {
-  const elsewhere = new Daemon();
-  t.after(() => elsewhere.remove());
-  await elsewhere.start();
-  const stranger = new Client(elsewhere.target);
-  t.after(() => stranger.close());
-  await stranger.sessions.create({ businessId: 'b' });
-  const { opened } = await listen(t, {}, stranger);
+  const first = new Daemon();
+  t.after(() => first.remove());
+  await first.start();
+  const before = new Client(first.target);
+  t.after(() => before.close());
+  const { opened } = await listen(t, {}, before);
+  before.close();
+  await first.stop();
+  const second = new Daemon();
+  t.after(() => second.remove());
+  fs.cpSync(first.directory, second.directory, { recursive: true });
+  await second.start();
+  const restored = new Client(second.target);
+  t.after(() => restored.close());
   const kinds = [];
-  for await (const event of client.watch({ resumeToken: opened.resumeToken })) {
+  for await (const event of restored.watch({ resumeToken: opened.resumeToken })) {
     kinds.push(event.kind);
     if (kinds.length === 1) continue;
     assert.ok(

@@ -77,9 +77,10 @@ test('the quickstart works, and another worker is logged in after it', async (t)
     const { snapshot, wireBytes } = await saveContext(client, id, context, './elsewhere');
     console.log(JSON.stringify({ state, sequence: snapshot.sequence, portability: snapshot.portability, wireBytes }));
     client.close();`;
-  const { state, sequence, portability } = JSON.parse(await run(`${directory}/second`, second));
+  const { state, sequence, portability, wireBytes } = JSON.parse(await run(`${directory}/second`, second));
   assert.deepEqual(state, { cookies: { persistent: 'ann', session: 'ann' }, local: 'ann', indexed: 'ann' });
   assert.equal(sequence, 2);
+  assert.ok(wireBytes < 100_000, `${wireBytes} bytes after a run that did nothing`);
   assert.deepEqual([portability.brand, portability.passwordStore, portability.quiesced], ['chromium', 'basic', true]);
   assert.match(portability.browserVersion, /^\d+\.\d+/);
 });

@@ -127,9 +127,15 @@ test('a second look reads only what was touched', async (t) => {
 
 test('what was written a moment ago is looked at again', async (t) => {
   const directory = temporary(t);
-  fs.writeFileSync(`${directory}/a`, 'one');
-  const [entry] = await scan(directory, all);
-  assert.equal(entry.stat, '');
+  for (let attempt = 0; ; attempt++) {
+    fs.writeFileSync(`${directory}/a`, 'one');
+    const written = Number(fs.statSync(`${directory}/a`).mtimeMs);
+    const [entry] = await scan(directory, all);
+    // A machine that was busy with something else has let it grow old.
+    if (Date.now() - written >= 20 && attempt < 100) continue;
+    assert.equal(entry.stat, '');
+    break;
+  }
 });
 
 test('a time that the file system cannot keep is remembered as it was stated', async (t) => {

@@ -261,3 +261,21 @@ test('in its own place nothing is copied: what is unchanged moves', async (t) =>
   assert.equal(fs.statSync(`${directory}/target/d/e`).ino, inode);
   assert.deepEqual(picture(`${directory}/target`), picture(`${directory}/source`));
 });
+
+test('a stream that stands still is given up', async (t) => {
+  const directory = temporary(t);
+  write(`${directory}/p`, { f: 'x' });
+  const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(null, { session: { id: 's' }, revision: 1 });
+  const saveProfile = () => {};
+  const loadProfile = () => {};
+  const getSaveStatus = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(refusal('NOT_FOUND', 'SESSION_NOT_FOUND'));
+  const { client } = await peer(
+    t,
+    { ProfileService: { saveProfile, loadProfile, getSaveStatus }, SessionService: { getSession } },
+    { client: { stallSeconds: 0.2 } },
+  );
+  const error = await failure(client.load('s', `${directory}/q`));
+  assert.ok(error instanceof Unavailable && error.message.includes('silent for 0.2 s'), error.message);
+  assert.ok((await failure(client.save('s', `${directory}/p`))) instanceof NotFound, 'a save that stands still is asked after');
+  assert.deepEqual(fs.readdirSync(directory), ['p']);
+});

@@ -112,13 +112,13 @@ test('three silent intervals end a stream', async (t) => {
 
 test('the time that the caller takes is not silence', async (t) => {
   const { client, requests } = await scripted(t, (call) => {
-    call.write(opened('one', 100_000_000));
-    const timer = setInterval(() => call.write(bookmark('two')), 100);
+    call.write(opened('one', 300_000_000));
+    const timer = setInterval(() => call.write(bookmark('two')), 300);
     call.on('cancelled', () => clearInterval(timer));
   });
   let count = 0;
   for await (const event of client.watch()) {
-    if (event.kind === 'opened') await sleep(800);
+    if (event.kind === 'opened') await sleep(2000);
     if (++count === 5) break;
   }
   assert.equal(requests.length, 1);

@@ -2,14 +2,9 @@
 export class Client {
     /**
      * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
-     * @param {{ namespace?: string, token?: string, tls?: boolean | import('./connection.js').TlsOptions }} [options] `namespace`: empty for the caller's own;
-     *   `token`: who the caller is; `tls`: true for the system's certificates
+     * @param {import('./connection.js').ClientOptions} [options]
      */
-    constructor(target?: string, options?: {
-        namespace?: string;
-        token?: string;
-        tls?: boolean | import("./connection.js").TlsOptions;
-    });
+    constructor(target?: string, options?: import("./connection.js").ClientOptions);
     /** @private */
     private connection;
     /** Sessions: one browser identity each. */

@@ -10,13 +10,9 @@ export function enumValue(type: "SessionState" | "TtlMode" | "ChangeKind", value
 export class Connection {
     /**
      * @param {string} target
-     * @param {{ namespace?: string, token?: string, tls?: boolean | TlsOptions }} given
+     * @param {ClientOptions} given
      */
-    constructor(target: string, { namespace, token, tls }: {
-        namespace?: string;
-        token?: string;
-        tls?: boolean | TlsOptions;
-    });
+    constructor(target: string, { namespace, token, tls, insecure, timeoutSeconds, stallSeconds }: ClientOptions);
     /** @type {Set<Guard>} */
     running: Set<Guard>;
     closed: boolean;
@@ -24,6 +20,8 @@ export class Connection {
     loopback: boolean;
     namespace: string;
     token: string | undefined;
+    timeoutSeconds: number | undefined;
+    stallSeconds: number;
     /** @type {Record<string, any>} */
     services: Record<string, any>;
     /** @returns {Metadata} */
@@ -94,6 +92,32 @@ export type TlsOptions = {
      * the name in the daemon's certificate, if it is not that of the target
      */
     serverName?: string | undefined;
+};
+export type ClientOptions = {
+    /**
+     * empty for the caller's own
+     */
+    namespace?: string | undefined;
+    /**
+     * says who the caller is
+     */
+    token?: string | undefined;
+    /**
+     * true for the system's authorities
+     */
+    tls?: boolean | TlsOptions | undefined;
+    /**
+     * send the token in the clear to other hosts too
+     */
+    insecure?: boolean | undefined;
+    /**
+     * bounds every single call; if not given, as the published policy says
+     */
+    timeoutSeconds?: number | undefined;
+    /**
+     * for how long a save or load may stand still: 60 if not given
+     */
+    stallSeconds?: number | undefined;
 };
 /**
  * `signal` ends the call; `timeoutSeconds` is its deadline, if sooner than the policy's

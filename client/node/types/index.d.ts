@@ -5,6 +5,7 @@ export type CapturePolicy = import("./capture.js").CapturePolicy;
 export type ListedEntry = import("./client.js").ListedEntry;
 export type ServerInfo = import("./client.js").ServerInfo;
 export type StoreInfo = import("./client.js").StoreInfo;
+export type ClientOptions = import("./connection.js").ClientOptions;
 export type TlsOptions = import("./connection.js").TlsOptions;
 export type Change = import("./messages.js").Change;
 export type Portability = import("./messages.js").Portability;

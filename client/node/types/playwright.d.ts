@@ -15,9 +15,12 @@ export function sessionCookies(storageState: StorageState | string | Uint8Array 
  * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
  *
  * @param {Context} context
+ * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
  * @returns {Promise<StorageState>}
  */
-export function capture(context: Context): Promise<StorageState>;
+export function capture(context: Context, { indexedDB }?: {
+    indexedDB?: boolean;
+}): Promise<StorageState>;
 /**
  * Adds the session cookies of a storage state to a context on a profile, which has everything else already.
  *
@@ -55,16 +58,19 @@ export function openContext<C extends Context>(client: Client, sessionId: string
     load?: import("./transfers.js").LoadOptions;
 }): Promise<C>;
 /**
- * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head.
+ * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head. IndexedDB goes with the profile, as a difference; with
+ * `indexedDB` it goes with the storage state once more, whole, for workers that use that without the profile.
  *
  * @param {Client} client
  * @param {string} sessionId
  * @param {Context} context
  * @param {string} directory its profile
- * @param {import('./transfers.js').SaveOptions} [options]
+ * @param {import('./transfers.js').SaveOptions & { indexedDB?: boolean }} [options]
  * @returns {Promise<import('./transfers.js').Saved>}
  */
-export function saveContext(client: Client, sessionId: string, context: Context, directory: string, options?: import("./transfers.js").SaveOptions): Promise<import("./transfers.js").Saved>;
+export function saveContext(client: Client, sessionId: string, context: Context, directory: string, { indexedDB, ...options }?: import("./transfers.js").SaveOptions & {
+    indexedDB?: boolean;
+}): Promise<import("./transfers.js").Saved>;
 /** @typedef {import('./client.js').Client} Client */
 /** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
 /** @typedef {{ cookies: Cookie[], origins: any[] }} StorageState as Playwright's `storageState()` gives it */

@@ -20,7 +20,7 @@ export function cut({ entries, removed, runs }: Difference): Generator<Differenc
  * @param {string} directory
  * @param {Entry[]} all the entries of the whole difference
  * @param {Difference} piece
- * @param {number} [level] how hard to pack
+ * @param {number} [level] how hard to pack the data; 0 for not at all
  * @returns {Promise<any>} a `ProfileRecords`
  */
 export function pack(directory: string, all: Entry[], { entries, removed, runs }: Difference, level?: number): Promise<any>;

@@ -65,6 +65,17 @@ export function readAt(path: string, position: number, length: number): Buffer;
  */
 export function writeAt(path: string, position: number, bytes: Buffer): void;
 /**
+ * Packs data for the wire if that pays, as a look at one of every sixteen of its leaves says first.
+ *
+ * @param {Buffer} data
+ * @param {number} level how hard; 0 for not at all
+ * @returns {Promise<{ codec: 'CODEC_RAW' | 'CODEC_DEFLATE', data: Buffer }>}
+ */
+export function squeeze(data: Buffer, level: number): Promise<{
+    codec: "CODEC_RAW" | "CODEC_DEFLATE";
+    data: Buffer;
+}>;
+/**
  * @param {Buffer} data one zlib stream
  * @param {number} most bytes that it may give
  * @returns {Buffer} empty if it is none, or gives more

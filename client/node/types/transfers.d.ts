@@ -62,6 +62,10 @@ export type SaveExtras = {
      * save although a live browser holds the profile; what it has not yet written is then missing
      */
     force?: boolean | undefined;
+    /**
+     * pack the data on its way; if not given, unless the daemon is on this host and there is much of it
+     */
+    compress?: boolean | undefined;
     progress?: import("./messages.js").Progress | undefined;
     signal?: AbortSignal | undefined;
 };

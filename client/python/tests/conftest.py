@@ -82,7 +82,7 @@ def stream(delta: tree.Difference, source: Path, root: bytes, base: str = "") ->
     """A load that brings a difference, with the data read from `source`."""
     begin = pb.LoadBegin(base_snapshot_id=base, content_bytes=delta.data_size())
     messages = [pb.LoadProfileResponse(begin=begin)]
-    messages += [pb.LoadProfileResponse(records=records) for records in wire.pack(delta, source)]
+    messages += [pb.LoadProfileResponse(records=records) for records in wire.pack(delta, source, 6)]
     return [*messages, pb.LoadProfileResponse(end=pb.LoadEnd(manifest_root=root))]
 
 

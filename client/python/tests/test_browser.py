@@ -20,13 +20,14 @@ from conftest import transfer
 from playwright.async_api import BrowserContext, async_playwright
 from playwright.sync_api import sync_playwright
 
-from cloakroom import install, tree
+from cloakroom import install
 from cloakroom import playwright as helpers
 from cloakroom.capture import Capture, running_browser
 from cloakroom.errors import LocalError
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
+from cloakroom.profiles import walk
 
-OPTIONS = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
+OPTIONS: dict[str, Any] = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
 LOG_IN = """async () => {
   localStorage.setItem("token", "kept");
   await new Promise((done, failed) => {
@@ -88,7 +89,7 @@ def chromium() -> str:
 
 def move(source: Path, target: Path) -> None:
     """What a save and a load on another machine do."""
-    loader = transfer(source, tree.walk(source, Capture("lean"), {}), target)
+    loader = transfer(source, walk(source, Capture("lean"), {}), target)
     install.complete(target, loader.loaded(), None)
 
 

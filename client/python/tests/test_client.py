@@ -32,7 +32,7 @@ def failed(code: grpc.StatusCode, message: str, *details: Any) -> errors.Cloakro
         packed.Pack(detail)
         status.details.append(packed)
     trailer = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
-    return from_rpc(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailer, message), "here:1")
+    return from_rpc(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailer, message, None), "here:1")
 
 
 def info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
@@ -77,7 +77,7 @@ def test_the_table_of_the_contract_is_followed() -> None:
     table = {reason.strip(): (code.strip(), retry.strip() == "yes") for reason, code, _, retry in rows}
     assert len(table) == len(error_pb2.ErrorReason.keys()) - 1
     for reason, (code, retry) in table.items():
-        error = failed(CODE[code], "", info(reason))
+        error = failed(getattr(CODE, code), "", info(reason))
         assert error.retryable == retry, reason
 
 
@@ -113,7 +113,7 @@ def test_another_service_behind_the_port() -> None:
 
 def test_damaged_details_leave_code_and_message() -> None:
     trailer = grpc.aio.Metadata(("grpc-status-details-bin", b"\xff\xff"))
-    error = from_rpc(grpc.aio.AioRpcError(CODE.NOT_FOUND, grpc.aio.Metadata(), trailer, "none"), "here:1")
+    error = from_rpc(grpc.aio.AioRpcError(CODE.NOT_FOUND, grpc.aio.Metadata(), trailer, "none", None), "here:1")
     assert type(error) is errors.NotFound and "none" in error.message
 
 

@@ -22,15 +22,16 @@ from daemon import Daemon, free_port
 
 from cloakroom import Client, CloakroomError, SaveResult, Watch, errors, selector, tree, wire
 from cloakroom.capture import Capture
-from cloakroom.profiles import diff
+from cloakroom.profiles import diff, walk
 from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import admin_pb2, invalidation_pb2, profile_pb2, profile_pb2_grpc, session_pb2
 
 LEAF = 4096
 SIZES = [0, 1, 4095, 4096, 4097, (1 << 20) + 1]
-STATE = (
-    b'{"cookies":[{"name":"sid","value":"1","domain":"a.test","path":"/","expires":-1}],"origins":[],"x-own":{"a":[1]}}'
+COOKIE = (
+    '"name":"sid","value":"1","domain":"a.test","path":"/","expires":-1,"httpOnly":true,"secure":true,"sameSite":"Lax"'
 )
+STATE = ('{"cookies":[{' + COOKIE + '}],"origins":[],"x-own":{"a":[1]}}').encode()
 
 
 @pytest.fixture(scope="session")
@@ -523,6 +524,11 @@ async def test_big_file(client: Client, session: str, tmp_path: Path) -> None:
     await client.load(session, tmp_path / "packed", compress=True)
     for loaded in ("q", "packed"):
         assert scan(tmp_path / loaded) == scan(top)
+    fill(top, {"zeros": bytes(20 << 20), "text": b"sid=1; Path=/\n" * (1 << 20)})
+    saved = await client.save(session, top, compress=True)
+    assert saved.wire_bytes < 1 << 20
+    await client.load(session, tmp_path / "q", replace=True)
+    assert scan(tmp_path / "q") == scan(top)
 
 
 async def test_many_small_files(client: Client, session: str, tmp_path: Path) -> None:
@@ -578,10 +584,10 @@ async def test_upload_id_repeat(client: Client, session: str, tmp_path: Path) ->
 
 def requests(session: str, top: Path, parent: str = "") -> list[profile_pb2.SaveProfileRequest]:
     """The messages of a save, for streams that no client of ours would send."""
-    new = tree.walk(top, Capture("full"), {})
+    new = walk(top, Capture("full"), {})
     begin = profile_pb2.SaveBegin(session_id=session, parent_snapshot_id=parent, upload_id=str(uuid.uuid4()))
     messages = [profile_pb2.SaveProfileRequest(begin=begin)]
-    messages += [profile_pb2.SaveProfileRequest(records=records) for records in wire.pack(diff({}, new), top)]
+    messages += [profile_pb2.SaveProfileRequest(records=records) for records in wire.pack(diff({}, new), top, 1)]
     return [
         *messages,
         profile_pb2.SaveProfileRequest(end=profile_pb2.SaveEnd(manifest_root=tree.manifest_root(new.values()))),
@@ -591,7 +597,7 @@ def requests(session: str, top: Path, parent: str = "") -> list[profile_pb2.Save
 @asynccontextmanager
 async def raw(daemon: Daemon) -> AsyncIterator[profile_pb2_grpc.ProfileServiceStub]:
     async with grpc.aio.insecure_channel(daemon.target) as channel:
-        yield profile_pb2_grpc.ProfileServiceStub(channel)
+        yield profile_pb2_grpc.ProfileServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 async def send(daemon: Daemon, messages: list[profile_pb2.SaveProfileRequest]) -> Any:
@@ -711,7 +717,7 @@ async def test_snapshots_and_entries(client: Client, session: str, tmp_path: Pat
     ]
     head = await client.snapshot(session, with_entries=True)
     assert head.snapshot.id == second.snapshot.id
-    assert [entry.path for entry in head.entries] == list(tree.walk(top, Capture(), {}))
+    assert [entry.path for entry in head.entries] == list(walk(top, Capture(), {}))
     assert list((await client.snapshot(session)).entries) == []
 
 
@@ -831,16 +837,21 @@ async def zip_async(watch: Watch, count: int) -> AsyncIterator[tuple[Any, int]]:
         yield await anext(watch), number
 
 
-async def test_watch_reset(client: Client, tmp_path: Path) -> None:
-    other = Daemon(tmp_path / "data")
+async def test_watch_reset(tmp_path: Path) -> None:
+    first = Daemon(tmp_path / "data")
     try:
-        async with Client(other.target) as stranger, stranger.watch() as watch:
+        async with Client(first.target) as client, client.watch() as watch:
             token = (await anext(watch)).resume_token
     finally:
-        other.stop()
-    async with client.watch(resume_token=token) as watch, asyncio.timeout(20):
-        assert (await anext(watch)).kind == "opened"
-        event = await anext(watch)
+        first.stop()
+    shutil.copytree(tmp_path / "data", tmp_path / "restored")
+    second = Daemon(tmp_path / "restored")
+    try:
+        async with Client(second.target) as client, client.watch(resume_token=token) as watch, asyncio.timeout(20):
+            assert (await anext(watch)).kind == "opened"
+            event = await anext(watch)
+    finally:
+        second.stop()
     assert (event.kind, event.reset_reason) == ("reset", "HISTORY_CHANGED")
     assert 0 <= event.smear() <= event.spread
 

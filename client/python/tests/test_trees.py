@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import scan, stream, transfer
 
-from cloakroom import install, tree
+from cloakroom import install, tree, wire
 from cloakroom.capture import Capture, describe, obstacles, running_browser
 from cloakroom.errors import LoadFailed, LocalError
 from cloakroom.install import Workshop
-from cloakroom.profiles import Loader, diff
+from cloakroom.profiles import Loader, diff, walk
 from cloakroom.sidecar import Sidecar
 from cloakroom.tree import FILE, LEAF
 from cloakroom.v1 import profile_pb2 as pb
@@ -86,7 +86,7 @@ async def test_a_difference_applied_to_its_base_gives_the_new_tree(seed: int, tm
     wild = Wild(tmp_path / "wild", seed)
     for _ in range(30):
         wild.step()
-    first = tree.walk(wild.top, FULL, {})
+    first = walk(wild.top, FULL, {})
     loader = transfer(wild.top, first, tmp_path / "work")
     held = tmp_path / "held"
     async with Workshop(held, replace=False) as shop:
@@ -98,7 +98,7 @@ async def test_a_difference_applied_to_its_base_gives_the_new_tree(seed: int, tm
     for round_ in range(4):
         for _ in range(12):
             wild.step()
-        second = tree.walk(wild.top, FULL, known)
+        second = walk(wild.top, FULL, known)
         assert {path: entry._replace(stat="") for path, entry in second.items()} == scan(wild.top), (
             "what was remembered is true"
         )
@@ -120,12 +120,17 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pyte
     for name in ("a", "d/b", "d/c"):
         (top / name).write_bytes(name.encode() * 5000)
     time.sleep(0.05)
-    first = tree.walk(top, FULL, {})
+    first = walk(top, FULL, {})
     (top / "d" / "c").write_bytes(b"other")
     read: list[int] = []
     real = tree.hash_leaves
-    monkeypatch.setattr(tree, "hash_leaves", lambda block: read.append(len(block)) or real(block))
-    second = tree.walk(top, FULL, first)
+
+    def hash_leaves(block: bytes) -> bytes:
+        read.append(len(block))
+        return real(block)
+
+    monkeypatch.setattr(tree, "hash_leaves", hash_leaves)
+    second = walk(top, FULL, first)
     assert read == [5], "only the changed file"
     assert [path for path in second if second[path] is not first[path]] == ["d/c"]
     assert [entry.path for entry in diff(first, second).entries] == ["d/c"]
@@ -134,10 +139,10 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pyte
 def test_what_was_written_just_now_is_looked_at_again(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "f").write_bytes(b"one")
-    fresh = tree.walk(tmp_path / "p", FULL, {})
+    fresh = walk(tmp_path / "p", FULL, {})
     assert fresh["f"].stat == "", "a second change within the same tick would not show"
     time.sleep(0.05)
-    assert tree.walk(tmp_path / "p", FULL, fresh)["f"].stat != ""
+    assert walk(tmp_path / "p", FULL, fresh)["f"].stat != ""
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +159,10 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
         return real(block)
 
     monkeypatch.setattr(tree, "hash_leaves", hash_leaves)
-    assert tree.walk(top, FULL, {})["f"].size == 102, "read again until it stood still"
+    assert walk(top, FULL, {})["f"].size == 102, "read again until it stood still"
     left[0] = 1000
     with pytest.raises(LocalError, match="'f' changes while it is read") as caught:
-        tree.walk(top, FULL, {})
+        walk(top, FULL, {})
     assert caught.value.reason == "PROFILE_CHANGING"
 
 
@@ -165,7 +170,7 @@ def test_a_file_that_changes_between_hashing_and_sending(tmp_path: Path) -> None
     top = tmp_path / "p"
     top.mkdir()
     (top / "f").write_bytes(b"x" * 100)
-    new = tree.walk(top, FULL, {})
+    new = walk(top, FULL, {})
     (top / "f").write_bytes(b"z" * 100)
     with pytest.raises(LocalError) as caught:
         transfer(top, new, tmp_path / "work")
@@ -186,16 +191,16 @@ def test_links_that_lead_out_are_refused(target: str, tmp_path: Path) -> None:
         return
     (top / "l").symlink_to(target)
     with pytest.raises(LocalError, match="the link 'l'") as caught:
-        tree.walk(top, FULL, {})
+        walk(top, FULL, {})
     assert caught.value.reason == "PATH_INVALID"
-    assert list(tree.walk(top, Capture("full", exclude=["l"]), {})) == ["d"]
+    assert list(walk(top, Capture("full", exclude=["l"]), {})) == ["d"]
 
 
 @pytest.mark.parametrize("name", [b"back\\slash", b"\xff\xfe"])
 def test_names_that_cannot_travel_are_refused(name: bytes, tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(name)).write_bytes(b"")
     with pytest.raises(LocalError) as caught:
-        tree.walk(tmp_path, FULL, {})
+        walk(tmp_path, FULL, {})
     assert caught.value.reason == "PATH_INVALID"
 
 
@@ -204,13 +209,13 @@ def test_sockets_and_pipes_do_not_travel(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tmp_path / "socket"))
         (tmp_path / "file").write_bytes(b"")
-        assert list(tree.walk(tmp_path, FULL, {})) == ["file"]
+        assert list(walk(tmp_path, FULL, {})) == ["file"]
 
 
 def test_a_dropped_directory_is_not_even_entered(tmp_path: Path) -> None:
     (tmp_path / "Default" / "Cache").mkdir(parents=True)
     (tmp_path / "Default" / "Cache" / "l").symlink_to("/etc/passwd")
-    assert list(tree.walk(tmp_path, Capture(), {})) == ["Default"]
+    assert list(walk(tmp_path, Capture(), {})) == ["Default"]
 
 
 def test_a_running_browser_is_seen(tmp_path: Path) -> None:
@@ -253,7 +258,7 @@ def test_a_sidecar_that_is_not_sound_counts_as_none(tmp_path: Path) -> None:
     top.mkdir()
     (top / "f").write_bytes(b"x")
     time.sleep(0.05)
-    sidecar = Sidecar("n", "s", "one", tree.walk(top, FULL, {}))
+    sidecar = Sidecar("n", "s", "one", walk(top, FULL, {}))
     sidecar.write(top)
     place = Sidecar.path(top)
     assert place == tmp_path / "p.cloakroom.json"
@@ -309,7 +314,7 @@ async def test_replacing_without_a_base(swap: bool, tmp_path: Path, monkeypatch:
     if not swap:
         monkeypatch.setattr(install, "exchange", lambda one, other: False)
     async with Workshop(target, replace=True) as shop:
-        loader = transfer(source, tree.walk(source, FULL, {}), shop.work)
+        loader = transfer(source, walk(source, FULL, {}), shop.work)
         await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
     assert [path.name for path in target.iterdir()] == ["new"]
     assert {path.name for path in tmp_path.iterdir()} == {"source", "p", "p.cloakroom.json"}
@@ -327,7 +332,7 @@ async def test_a_load_that_fails_at_the_last_step_gives_everything_back(
             os.utime(top / name, ns=(0, 1))
         for name in ("d/gone", "d"):
             os.utime(top / name, ns=(0, 1))
-    old = tree.walk(target, FULL, {})
+    old = walk(target, FULL, {})
     (target / "not of the profile").write_bytes(b"")
     Sidecar("", "s", "one", old).write(target)
     before = scan(target)
@@ -335,7 +340,7 @@ async def test_a_load_that_fails_at_the_last_step_gives_everything_back(
     (source / "b").write_bytes(b"changed")
     (source / "new").mkdir()
     (source / "new" / "l").symlink_to("..")
-    new, reached = tree.walk(source, FULL, {}), list[str]()
+    new, reached = walk(source, FULL, {}), list[str]()
 
     def dress(top: Path, entries: list[tree.Entry]) -> None:
         reached.extend(str(path.relative_to(top)) for path in top.rglob("*"))
@@ -363,7 +368,7 @@ async def test_a_file_that_changes_after_it_was_found_clean(tmp_path: Path) -> N
     target.mkdir()
     (target / "a").write_bytes(b"a")
     await asyncio.sleep(0.05)
-    Sidecar("", "s", "one", tree.walk(target, FULL, {})).write(target)
+    Sidecar("", "s", "one", walk(target, FULL, {})).write(target)
     have = Sidecar.clean(target, "", "s")
     assert have is not None
     (target / "a").write_bytes(b"b")
@@ -378,7 +383,7 @@ async def test_a_file_that_changes_after_it_was_found_clean(tmp_path: Path) -> N
         loader = transfer(target, have.entries, shop.work, have, target)
         await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "two"))
     assert Sidecar.clean(target, "", "s") is None, "as if it had changed after the load"
-    assert tree.walk(target, FULL, have.entries)["a"] != have.entries["a"]
+    assert walk(target, FULL, have.entries)["a"] != have.entries["a"]
 
 
 async def test_what_is_not_of_the_profile_goes_with_a_load(tmp_path: Path) -> None:
@@ -388,7 +393,7 @@ async def test_what_is_not_of_the_profile_goes_with_a_load(tmp_path: Path) -> No
     (target / "Default" / "Cache" / "deep" / "x").write_bytes(b"x")
     (target / "SingletonLock").symlink_to("elsewhere-1")
     await asyncio.sleep(0.05)
-    Sidecar("", "s", "one", tree.walk(target, Capture(), {})).write(target)
+    Sidecar("", "s", "one", walk(target, Capture(), {})).write(target)
     have = Sidecar.clean(target, "", "s")
     assert have is not None and list(have.entries) == ["Default", "Default/Cookies"]
     async with Workshop(target, replace=True) as shop:
@@ -404,14 +409,21 @@ def test_a_base_that_is_not_here_is_refused(tmp_path: Path) -> None:
         loader.feed(pb.LoadProfileResponse(begin=pb.LoadBegin(base_snapshot_id="one")))
 
 
-def test_big_files_are_packed_when_that_pays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", [0, 1, 6])
+def test_data_is_packed_where_that_pays(level: int, tmp_path: Path) -> None:
     top = tmp_path / "p"
     top.mkdir()
     (top / "noise").write_bytes(random.Random(1).randbytes(3 << 20))
     (top / "text").write_bytes(b"cookie=value; path=/; secure\n" * 100_000)
-    new = tree.walk(top, FULL, {})
-    assert all(entry.kind == FILE for entry in new.values())
-    messages = [message.records for message in stream(diff({}, new), top, b"")[1:-1]]
-    assert {records.codec for records in messages} == {pb.CODEC_RAW, pb.CODEC_DEFLATE}
-    assert sum(len(records.data) for records in messages) < 3.3 * (1 << 20)
+    messages = list(wire.pack(diff({}, walk(top, FULL, {})), top, level))
+    codecs = {records.codec for records in messages}
+    assert codecs == ({pb.CODEC_RAW, pb.CODEC_DEFLATE} if level else {pb.CODEC_RAW})
+    assert (sum(len(records.data) for records in messages) < 3.3 * (1 << 20)) == bool(level)
     assert all(records.ByteSize() <= 1 << 20 for records in messages)
+
+
+def test_how_hard_to_pack() -> None:
+    little, much = 1 << 20, 100 << 20
+    assert [wire.effort(size, None, local=local) for size in (little, much) for local in (True, False)] == [6, 6, 0, 1]
+    assert wire.effort(much, True, local=True) == 1
+    assert wire.effort(little, False, local=False) == 0

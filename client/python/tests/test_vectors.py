@@ -27,7 +27,7 @@ KINDS = {"file": pb.ENTRY_KIND_FILE, "directory": pb.ENTRY_KIND_DIRECTORY, "link
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def named(cases: list[dict[str, Any]]) -> Any:
+def named(cases: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case["name"])
 
 
@@ -73,7 +73,7 @@ def test_differences(case: dict[str, Any], tmp_path: Path) -> None:
         for run in expected["runs"]
     ]
     make(tmp_path / "new", case["new"])
-    messages = list(wire.pack(delta, tmp_path / "new"))
+    messages = list(wire.pack(delta, tmp_path / "new", 6))
     data = b"".join(bytes(wire.inflate(records)) for records in messages)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (expected["data_size"], expected["data_sha256"])
     assert delta.data_size() == expected["data_size"]

@@ -1,2 +1,9 @@
-//! placeholder
-fn main() {}
+//! `cloakroom`, the command line.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

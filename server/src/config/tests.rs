@@ -1,3 +1,5 @@
+//! The configuration from all its sources.
+
 use super::*;
 
 fn load(flags: &[&str], file: Option<&str>, environment: &[(&str, &str)]) -> Result<Config> {

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Parser as _;
 use cloakroom_api::v1::{
     self, GetServerInfoRequest, WatchInvalidationsRequest, admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient,
-    session_service_client::SessionServiceClient, watch_invalidations_request::Start, watch_invalidations_response::Event,
+    profile_service_client::ProfileServiceClient, save_profile_request::Message, session_service_client::SessionServiceClient,
+    watch_invalidations_request::Start, watch_invalidations_response::Event,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::{
@@ -74,18 +75,22 @@ impl Running {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.http).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        get(self.http, path).await
     }
 
     async fn stop(mut self) -> Result<()> {
         let _ = self.stop.take().unwrap().send(());
         tokio::time::timeout(Duration::from_secs(30), self.ended).await.unwrap().unwrap()
     }
+}
+
+async fn get(http: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(http).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 #[tokio::test]
@@ -148,6 +153,43 @@ async fn sessions_and_watches_go_on_after_a_restart() {
         seen.extend(kinds(watch.message().await.unwrap().unwrap()));
     }
     assert_eq!(seen, ["one", "two"], "nothing is missing after a restart");
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_save_that_runs_when_the_end_is_asked_for_finishes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || config(&["--data-dir", dir.path().to_str().unwrap()], &[]);
+    let daemon = start(config()).await;
+    let create = v1::CreateSessionRequest { session_id: "one".to_owned(), business_id: "acme".to_owned(), ..Default::default() };
+    SessionServiceClient::new(daemon.channel().await).create_session(create).await.unwrap();
+    let (sender, messages) = tokio::sync::mpsc::channel(1);
+    let message = |message| v1::SaveProfileRequest { namespace: String::new(), message: Some(message) };
+    let begin = v1::SaveBegin { session_id: "one".to_owned(), full: true, upload_id: "0123456789abcdef".to_owned(), ..Default::default() };
+    let mut profiles = ProfileServiceClient::new(daemon.channel().await);
+    let saving = profiles.save_profile(tokio_stream::wrappers::ReceiverStream::new(messages));
+    let http = daemon.http;
+    let ending = async {
+        sender.send(message(Message::Begin(begin))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let (stopped, ()) = tokio::join!(daemon.stop(), async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let (status, body) = get(http, "/readyz").await;
+            assert!(status == 503 && body.contains("\"ready\":false"), "no new calls: {body}");
+            // An empty profile: the root is the SHA-256 of nothing.
+            let root = ring::digest::digest(&ring::digest::SHA256, b"").as_ref().to_vec().into();
+            sender.send(message(Message::End(v1::SaveEnd { manifest_root: root }))).await.unwrap();
+            drop(sender);
+        });
+        stopped
+    };
+    let (saved, stopped) = tokio::join!(saving, ending);
+    let saved = saved.unwrap().into_inner().snapshot.unwrap();
+    stopped.unwrap();
+    let daemon = start(config()).await;
+    let wanted = v1::GetSnapshotRequest { session_id: "one".to_owned(), ..Default::default() };
+    let head = ProfileServiceClient::new(daemon.channel().await).get_snapshot(wanted).await.unwrap().into_inner();
+    assert_eq!(head.snapshot.unwrap().id, saved.id);
     daemon.stop().await.unwrap();
 }
 

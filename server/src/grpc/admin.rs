@@ -10,21 +10,13 @@ use super::parse;
 use crate::{
     clock,
     config::Limits,
-    model::{error::Result, id::Namespace, time::Micros},
+    model::{error::Result, id::Namespace, page, storage_state, time::Micros, tree},
     ops::health::{Readiness, StoreReport},
     store::metadata::{Head, Metadata, Scope},
 };
 
 /// How long the metadata store may take to say where its log stands; without an answer it counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Largest storage state in a unary call, in bytes.
-const STORAGE_STATE: i64 = 3 << 20;
-/// Most entries of one profile.
-const PROFILE_ENTRIES: i64 = 100_000;
-/// Largest profile, in bytes.
-const PROFILE_BYTES: i64 = 4 << 30;
-/// Largest page of any listing.
-const PAGE: i32 = 500;
 /// What a client may count on.
 const CAPABILITIES: &[&str] = &["load.deflate", "load.zstd", "save.deflate", "save.zstd"];
 
@@ -61,13 +53,7 @@ impl AdminService for Admin {
         let (report, head) = tokio::join!(self.readiness.check(), self.head(&namespace));
         let exclusive = report.stores.iter().all(|store| store.exclusive);
         let exclusivity = if exclusive { v1::Exclusivity::Exclusive } else { v1::Exclusivity::FencedWritesOnly };
-        let limits = v1::Limits {
-            message_bytes: i64::try_from(self.message_bytes).unwrap_or(i64::MAX),
-            storage_state_bytes: STORAGE_STATE,
-            profile_entries: PROFILE_ENTRIES,
-            profile_bytes: PROFILE_BYTES,
-            page_size: PAGE,
-        };
+        let limits = limits(self.message_bytes);
         Ok(Response::new(v1::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.instance.clone(),
@@ -81,6 +67,17 @@ impl AdminService for Admin {
             capabilities: CAPABILITIES.iter().map(|&name| name.to_owned()).collect(),
             limits: Some(limits),
         }))
+    }
+}
+
+/// What a client may need to know of the rules.
+fn limits(message_bytes: usize) -> v1::Limits {
+    v1::Limits {
+        message_bytes: i64::try_from(message_bytes).unwrap_or(i64::MAX),
+        storage_state_bytes: i64::try_from(storage_state::MAX_UNARY).unwrap_or(i64::MAX),
+        profile_entries: i64::try_from(tree::MAX_ENTRIES).unwrap_or(i64::MAX),
+        profile_bytes: i64::try_from(tree::MAX_CONTENT).unwrap_or(i64::MAX),
+        page_size: i32::try_from(page::MAX_PAGE).unwrap_or(i32::MAX),
     }
 }
 

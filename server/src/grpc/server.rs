@@ -141,20 +141,20 @@ pub async fn serve(
     let limits = &config.limits;
     server
         // Outermost: whatever happens below, the call is in the log, the trace and the metrics, with the status its caller sees.
-        .layer(With(Observe::new(Arc::new(Methods::new()?), Arc::clone(&metrics))))
+        .layer(With::new(Observe::new(Arc::new(Methods::new()?), Arc::clone(&metrics))))
         // Above all that answers in a handler's place, so that each of those answers has its details.
-        .layer(With(Complete))
+        .layer(With::new(Complete))
         // Above everything that is ours, below what must see its answer.
-        .layer(With(CatchPanic))
+        .layer(With::new(CatchPanic))
         // Before anything is spent on a caller.
-        .layer(With(Authenticate::new(tokens)))
-        // Above the permits: what these two end gives its permit back.
-        .layer(With(Drain::new(stopping.clone())))
-        .layer(With(EndIdle::new(limits.idle_timeout, tasks)))
+        .layer(With::new(Authenticate::new(tokens)))
+        // Above the permits: what these two end gives its permit back. The flow of profiles also looks at the clock, and says more; so this one comes a little later.
+        .layer(With::new(Drain::new(stopping.clone())))
+        .layer(With::new(EndIdle::new(limits.idle_timeout + limits.idle_timeout / 4, tasks)))
         // Above the deadline: a call is refused before its time runs.
-        .layer(With(LimitLoad::new(limits, Arc::clone(&metrics))))
+        .layer(With::new(LimitLoad::new(limits, Arc::clone(&metrics))))
         // Innermost: it bounds the handler and nothing else.
-        .layer(With(Deadline::new(limits.request_timeout)))
+        .layer(With::new(Deadline::new(limits.request_timeout)))
         .add_routes(services.routes)
         .serve_with_incoming_shutdown(accept(listener, limits.connections, cut, metrics), stopping.cancelled())
         .await

@@ -8,7 +8,7 @@
 //! - **logs**, one per [`Scope`]: the events of transactions, each entry with the revision of the entry before it;
 //! - one **revision**, `max(previous + 1, store clock in µs)`, and the name of the **history** it belongs to.
 //!
-//! What every engine must hold, and the conformance suite ([`super::conformance`]) checks:
+//! What every engine must hold, and the conformance suite (`store::conformance`) checks:
 //!
 //! 1. [`Metadata::commit`] is atomic: all of a transaction or nothing, also when the process or the store dies in the middle. What was acknowledged is
 //!    there after a restart of the daemon.

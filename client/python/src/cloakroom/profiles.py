@@ -1,8 +1,8 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
-"""Saving and loading profiles: what differs is found and sent; what comes is verified before anybody sees it.
+"""Saving and loading profiles: walk, hash, diff, save; load, verify, rename.
 
 The algorithm is that of `proto/cloakroom/v1/profile.proto`; `client/vectors/README.md` lays down to the last leaf what
-makes a difference. Walking and hashing are in `tree`, messages in `wire`, the last step of a load in `install`.
+makes a difference. Entries and their digests are in `tree`, messages in `wire`, the last step of a load in `install`.
 """
 
 import asyncio
@@ -27,6 +27,22 @@ from .v1 import profile_pb2 as pb
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 Requests = AsyncGenerator[pb.SaveProfileRequest, None]
+
+
+def walk(directory: Path, capture: Capture, known: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Looks at everything that travels, in order of the paths; what still is as `known` says is not read again."""
+    found, pending = [], [""]
+    with tree.file_system():
+        while pending:
+            prefix = pending.pop()
+            with os.scandir(f"{directory}/{prefix}") as items:
+                for item in items:
+                    path = prefix + item.name
+                    if capture.verdict(path) and (entry := tree.look(item.path, path, known.get(path))):
+                        found.append(entry)
+                        if entry.kind == DIRECTORY:
+                            pending.append(path + "/")
+    return tree.in_order(found)
 
 
 def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
@@ -219,14 +235,16 @@ class Profiles:
         upload_id: str = "",
         etag: str = "",
         lease_token: int = 0,
+        compress: bool | None = None,
         progress: Progress | None = None,
     ) -> SaveResult:
         """Saves a directory as the session's new head.
 
         What changed since it was loaded or saved travels, or all of it if that is not known. `policy`, `include` and
         `exclude` say what belongs to it (`client/capture.json`). The browser must have exited; `force` saves
-        nevertheless. With the same `upload_id` a save that is repeated happens once. `progress` is told how many bytes
-        of how many went.
+        nevertheless. With the same `upload_id` a save that is repeated happens once. `compress` packs the data on its
+        way, by default unless it is much and the daemon is on this host. `progress` is told how many bytes of how many
+        went.
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
@@ -239,7 +257,7 @@ class Profiles:
             origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force)
             old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
             base = old.entries if old else {}
-            new = await asyncio.to_thread(tree.walk, top, rules, base)
+            new = await asyncio.to_thread(walk, top, rules, base)
             delta = await asyncio.to_thread(diff, base, new)
             end = pb.SaveEnd(manifest_root=await asyncio.to_thread(tree.manifest_root, new.values()))
             begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
@@ -253,7 +271,8 @@ class Profiles:
         async def messages(begin: pb.SaveBegin, delta: Difference, end: pb.SaveEnd) -> Requests:
             yield pb.SaveProfileRequest(namespace=link.namespace, begin=begin)
             gone, total = 0, delta.data_size()
-            async for records in disk.ahead(wire.pack(delta, top)):
+            level = wire.effort(total, compress, local=link.local)
+            async for records in disk.ahead(wire.pack(delta, top, level)):
                 yield pb.SaveProfileRequest(records=records)
                 gone += records.data_size
                 if progress:

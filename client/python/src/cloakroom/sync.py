@@ -32,6 +32,7 @@ class _Loop:
             raise
 
     def stop(self) -> None:
+        self.run(self._loop.shutdown_asyncgens())
         self.run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -15,7 +15,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from .capture import Capture
 from .errors import LocalError, must
 
 LEAF = 4096
@@ -187,22 +186,6 @@ def _is_utf8(text: str) -> bool:
 def stat_key(stat: os.stat_result) -> str:
     """How a sidecar remembers what the system said of an entry."""
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
-
-
-def walk(directory: Path, capture: Capture, known: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Looks at everything that travels, in order of the paths; what still is as `known` says is not read again."""
-    found, pending = [], [""]
-    with file_system():
-        while pending:
-            prefix = pending.pop()
-            with os.scandir(f"{directory}/{prefix}") as items:
-                for item in items:
-                    path = prefix + item.name
-                    if capture.verdict(path) and (entry := look(item.path, path, known.get(path))):
-                        found.append(entry)
-                        if entry.kind == DIRECTORY:
-                            pending.append(path + "/")
-    return in_order(found)
 
 
 def look(full: str, path: str, old: Entry | None) -> Entry | None:

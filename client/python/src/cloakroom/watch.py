@@ -8,11 +8,11 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from .connection import Connection, pause
-from .errors import Exhausted, Unavailable
+from .errors import Exhausted, Invalid, Unavailable
 from .sessions import duration, enum_of
 from .v1 import invalidation_pb2 as pb
 
@@ -96,7 +96,7 @@ class Watch:
         await self._events.aclose()
 
     async def _run(self) -> AsyncGenerator[WatchEvent, None]:
-        attempt = 0
+        attempt, seen, forgotten = 0, False, False
         while True:
             wait: float | None = None
             try:
@@ -109,16 +109,28 @@ class Watch:
                 )
                 async with aclosing(stream) as messages:
                     async for message in messages:
-                        attempt = 0
+                        if message.WhichOneof("event") != "opened":
+                            attempt = 0  # not for a daemon that opens watches only to drop them
                         if message.WhichOneof("event") == "draining":
                             wait = message.draining.retry_after.ToTimedelta().total_seconds()
                         else:
-                            yield self._event(message)
+                            event = self._event(message)
+                            if forgotten:
+                                event = replace(
+                                    event, kind="reset", reset_reason="HISTORY_CHANGED", spread=self._interval
+                                )
+                            seen, forgotten = True, False
+                            yield event
                         self.resume_token = message.resume_token or self.resume_token
                         if wait is not None:
                             break
             except (Unavailable, Exhausted) as error:
                 wait = error.retry_delay
+            except Invalid as error:
+                if error.reason != "INVALID_RESUME_TOKEN" or not seen:
+                    raise
+                # The token was good once: the daemon has lost its keys, and with them everything else.
+                self.resume_token, self._after_revision, forgotten = b"", None, True
             await asyncio.sleep((wait or 0) + pause(attempt))
             attempt += 1
 

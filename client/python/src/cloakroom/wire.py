@@ -34,9 +34,18 @@ _MAX_MODE = 0o7777
 _KINDS = {FILE: pb.ENTRY_KIND_FILE, DIRECTORY: pb.ENTRY_KIND_DIRECTORY, LINK: pb.ENTRY_KIND_SYMLINK}
 
 
-def pack(delta: Difference, directory: Path) -> Iterator[pb.ProfileRecords]:
+def effort(size: int, compress: bool | None, *, local: bool) -> int:
+    """How hard to pack some data for the wire, as zlib counts it; 0 is not at all.
+
+    Little data is always worth it; much data is packed quickly, and to a daemon on this host only when asked for.
+    """
+    if compress is False or (compress is None and local and size > _FAST_ABOVE):
+        return 0
+    return 1 if size > _FAST_ABOVE else 6
+
+
+def pack(delta: Difference, directory: Path, level: int) -> Iterator[pb.ProfileRecords]:
     """Makes the messages of a difference, reading the data from the directory in which it was found."""
-    level = 1 if delta.data_size() > _FAST_ABOVE else 6
     records, data, weight = pb.ProfileRecords(), bytearray(), 0
     for field, piece, content in _pieces(delta, directory):
         more = 8 + len(content) + (len(piece.encode()) if isinstance(piece, str) else piece.ByteSize())
@@ -74,6 +83,8 @@ def _pieces(delta: Difference, directory: Path) -> Iterator[tuple[str, str | pb.
 def _seal(records: pb.ProfileRecords, data: bytes, level: int) -> pb.ProfileRecords:
     """Puts data into a message, packed if that pays, as a look at a few of its leaves says first."""
     records.codec, records.data, records.data_size = pb.CODEC_RAW, data, len(data)
+    if not level:
+        return records
     sample = b"".join(data[at : at + LEAF] for at in range(0, len(data), 16 * LEAF))
     if len(zlib.compress(sample, 1)) < _NO_GAIN * len(sample):
         packed = zlib.compress(data, level)

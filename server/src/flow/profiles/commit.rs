@@ -132,7 +132,7 @@ impl Profiles {
             if let Some(ready) = &placed {
                 let prepared = head_txn(&found, ready, draft.begin.lease_token)?;
                 if let Outcome::Applied(applied) = self.metadata.commit(&draft.lineage.namespace, Commit::from(prepared.txn)).await? {
-                    self.faults.at(FaultPoint::AfterCommit)?;
+                    self.faults.at(FaultPoint::AfterCommit).await?;
                     let ours = ready.stored.is_some();
                     return Ok((self.committed(draft, placed, &applied)?, ours));
                 }
@@ -167,7 +167,7 @@ impl Profiles {
     async fn take_slot(&self, draft: &Arc<Draft>, found: &Loaded, slot: u64) -> Result<Option<Placed>> {
         let (work, before) = (Arc::clone(draft), found.clone());
         let sealed = self.workers.run(move || seal(&work, &before, slot)).await?;
-        self.faults.at(FaultPoint::BeforePut)?;
+        self.faults.at(FaultPoint::BeforePut).await?;
         let name = PackName::Commit(slot).object(draft.lineage.id);
         let put = self.blobs.put_new(&name, sealed.object);
         let put = if found.session.head.is_none() {
@@ -178,7 +178,7 @@ impl Profiles {
             put.await?
         };
         if put == Put::Created {
-            self.faults.at(FaultPoint::AfterPut)?;
+            self.faults.at(FaultPoint::AfterPut).await?;
             return Ok(Some(sealed.placed));
         }
         self.settle_slot(draft, found, slot, &sealed.placed.header).await
@@ -213,7 +213,7 @@ impl Profiles {
     /// Moves the floor to a slot, then says so in the bucket. If the record has changed, nothing happens, and everything has to be looked at anew.
     async fn pass_over(&self, draft: &Draft, found: &Loaded, slot: u64, header: &Header) -> Result<()> {
         if self.move_floor(draft, found, slot).await? {
-            self.faults.at(FaultPoint::AfterFloor)?;
+            self.faults.at(FaultPoint::AfterFloor).await?;
             self.write_void(draft, slot, header).await?;
         }
         Ok(())
@@ -245,7 +245,7 @@ impl Profiles {
             // A purged session takes its lineage and the lineage's key with it.
             let Some(found) = session.filter(|found| found.session.lineage == draft.lineage.id.to_string()) else { return Err(error) };
             if next_slot(&found.session) > placed.slot || self.move_floor(draft, &found, placed.slot).await? {
-                self.faults.at(FaultPoint::AfterFloor)?;
+                self.faults.at(FaultPoint::AfterFloor).await?;
                 self.write_void(draft, placed.slot, &placed.header).await?;
                 return Err(error);
             }

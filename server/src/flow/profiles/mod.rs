@@ -42,6 +42,8 @@ mod snapshots;
 mod spill;
 mod workers;
 
+#[cfg(any(test, feature = "conformance"))]
+pub use faults::Held;
 pub use faults::{FaultPoint, Faults};
 pub use load::{Load, LoadPiece, LoadRequest};
 pub use manifests::Stored;

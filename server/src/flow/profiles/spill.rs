@@ -126,7 +126,7 @@ impl Save {
                 return Err(Error::new(Reason::DataCorrupt, format!("object {object_name} exists and is not what was written")));
             }
             drop(pending);
-            profiles.faults.at(FaultPoint::AfterDataPack)?;
+            profiles.faults.at(FaultPoint::AfterDataPack).await?;
             Ok(DataPack { placed, length })
         });
         Ok(())
@@ -152,7 +152,7 @@ impl Save {
         };
         let name = intent.pack_name(number);
         self.spilled.intent = Some(intent);
-        self.profiles.faults.at(FaultPoint::AfterIntent)?;
+        self.profiles.faults.at(FaultPoint::AfterIntent).await?;
         Ok(name)
     }
 

@@ -37,13 +37,14 @@ impl Authenticate {
 }
 
 impl Concern for Authenticate {
-    async fn call(self, mut request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, mut request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let caller = match request.extensions().get::<Arc<Method>>() {
             Some(method) => self.caller(method, request.headers()),
             None => Err(Error::new(Reason::Internal, "a call came to authentication before its method was known")),
         };
         match caller {
             Ok(Some(caller)) => {
+                tracing::Span::current().record("caller", &*caller.name);
                 request.extensions_mut().insert(caller);
                 next.run(request).await
             }

@@ -25,7 +25,7 @@ const UNREADABLE: &[&str] = &["failed to decode Protobuf message", "protocol err
 pub struct Complete;
 
 impl Concern for Complete {
-    async fn call(self, request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let path: Arc<str> = request.uri().path().into();
         let class = request.extensions().get::<Arc<Method>>().map_or(Class::Unary, |method| method.class);
         let mut response = next.run(request).await;

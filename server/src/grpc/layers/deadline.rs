@@ -30,7 +30,7 @@ impl Deadline {
 }
 
 impl Concern for Deadline {
-    async fn call(self, request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let unary = request.extensions().get::<Arc<Method>>().is_some_and(|method| method.class == Class::Unary);
         if !unary {
             return next.run(request).await;

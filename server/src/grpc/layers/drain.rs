@@ -35,13 +35,13 @@ impl Drain {
 }
 
 impl Concern for Drain {
-    async fn call(self, request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let standard = request.extensions().get::<Arc<Method>>().is_some_and(|method| method.class == Class::Standard);
         let response = next.run(request).await;
         if !standard {
             return response;
         }
-        response.map(|body| Body::new(Drained { body, stopped: Box::pin(self.stopping.cancelled_owned()) }))
+        response.map(|body| Body::new(Drained { body, stopped: Box::pin(self.stopping.clone().cancelled_owned()) }))
     }
 }
 

@@ -41,7 +41,7 @@ impl EndIdle {
 }
 
 impl Concern for EndIdle {
-    async fn call(self, request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let transfer = request.extensions().get::<Arc<Method>>().is_some_and(|method| method.class == Class::Transfer);
         if !transfer {
             return next.run(request).await;

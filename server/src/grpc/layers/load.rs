@@ -78,7 +78,7 @@ impl LimitLoad {
 }
 
 impl Concern for LimitLoad {
-    async fn call(self, request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let class = request.extensions().get::<Arc<Method>>().map_or(Class::Unary, |method| method.class);
         match self.permit(class) {
             Ok(permit) => next.run(request).await.map(|body| Body::new(Permitted { body, _permit: permit })),

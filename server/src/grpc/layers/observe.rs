@@ -49,14 +49,14 @@ impl Observe {
 }
 
 impl Concern for Observe {
-    async fn call(self, mut request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, mut request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         let method = self.methods.find(request.uri().path());
         let id = request_id(request.headers());
         let span = span(&method, &id);
         let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
         // Fails only when no traces are exported; then there is nothing to join.
         let _ = span.set_parent(parent);
-        let mut call = Call::start(&method, self.metrics, span.clone());
+        let mut call = Call::start(&method, Arc::clone(&self.metrics), span.clone());
         request.extensions_mut().insert(method);
         let mut response = next.run(request).instrument(span.clone()).await;
         let headers = response.headers_mut();
@@ -81,6 +81,7 @@ fn span(method: &Method, id: &HeaderValue) -> Span {
         rpc.service = &*method.service,
         rpc.method = &*method.name,
         rpc.grpc.status_code = field::Empty,
+        caller = field::Empty,
         code = field::Empty,
         latency_ms = field::Empty,
         request_id = id.to_str().unwrap_or_default(),

@@ -21,7 +21,7 @@ use crate::model::error::{Error, Reason};
 pub struct CatchPanic;
 
 impl Concern for CatchPanic {
-    async fn call(self, request: Request<Body>, mut next: impl Next) -> Response<Body> {
+    async fn call(&self, request: Request<Body>, next: &mut impl Next) -> Response<Body> {
         // What the panic left half done was the call's own, and is dropped with it.
         match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response.map(|body| Body::new(Guarded { body: Some(body) })),

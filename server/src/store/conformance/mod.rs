@@ -1,6 +1,6 @@
 //! The rules of the metadata contract, each an executable function with the rule's name. Every engine runs all of them, plain and with faults:
 //!
-//! ```ignore
+//! ```text
 //! cloakroom_server::conformance!(MyFixture::start().await);
 //! ```
 //!
@@ -37,6 +37,8 @@ use super::{
 };
 use crate::model::id::Namespace;
 
+/// For runners' own implementations of [`Fixture`].
+pub use async_trait::async_trait;
 pub use faulty::Faulty;
 
 /// What a runner supplies: one store of the engine under test. Rules choose namespaces that nobody used before.

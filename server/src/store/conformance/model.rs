@@ -49,7 +49,7 @@ impl Space {
         }
     }
 
-    /// The members of an index, as [`Metadata::scan`] lists them.
+    /// The members of an index, as [`scan`](crate::store::metadata::Metadata::scan) lists them.
     #[must_use]
     pub fn scan(&self, index: &Index, range: &Range, direction: Direction, limit: usize) -> Vec<(i64, String)> {
         let mut members: Vec<(i64, String)> = self.indices.get(index).into_iter().flatten().map(|(member, score)| (*score, member.clone())).collect();

@@ -76,6 +76,9 @@ pub(super) async fn put_replaces_value_revision_expiry_and_marks(fixture: &dyn F
     assert!(second.revision > first.revision);
     assert_eq!((&record.value[..], record.revision, record.expires_at), (&b"two"[..], second.revision, None));
     assert_eq!(record.marks, Marks::from([("n".to_owned(), 3)]));
+    scene.apply(txn().put_marked("a", "three", [("o", Number::Literal(4)), ("n", Number::Keep)])).await;
+    scene.apply(txn().put_marked("a", "four", [("o", Number::Keep)])).await;
+    assert_eq!(scene.live("a").await.marks, Marks::from([("o".to_owned(), 4)]));
 }
 
 pub(super) async fn touch_keeps_value_and_revision(fixture: &dyn Fixture) {

@@ -5,7 +5,7 @@
 //! read   ──► queue ──► reader threads ─ one read transaction each
 //! ```
 //!
-//! The machine's wall clock is the store's clock. One process has the directory at a time ([`place`]).
+//! The machine's wall clock is the store's clock. One process has the directory at a time; `place.rs` says when its history ends.
 
 mod apply;
 mod place;

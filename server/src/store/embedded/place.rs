@@ -27,7 +27,7 @@ use crate::model::{
     time::History,
 };
 
-/// The locked directory. The lock ends with it.
+/// The locked directory. The lock ends with it, at the latest.
 pub(super) struct Place {
     dir: PathBuf,
     lock: File,
@@ -107,6 +107,18 @@ impl Place {
     /// Notes that this many batches are durable and about to be acknowledged.
     pub(super) fn acknowledge(&self, batches: i64) -> io::Result<()> {
         self.mark.write_all_at(format!("{batches:020}").as_bytes(), 0)
+    }
+
+    /// How long the write-ahead log is, in bytes.
+    pub(super) fn log_len(&self) -> u64 {
+        std::fs::metadata(self.dir.join("metadata.sqlite-wal")).map_or(0, |log| log.len())
+    }
+
+    /// Lets the next daemon in. Closing the file would do it too, but not while a process that is just being started still shares it.
+    pub(super) fn unlock(self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the data directory stays locked until this process ends");
+        }
     }
 
     fn unreadable(&self, error: io::Error) -> Error {

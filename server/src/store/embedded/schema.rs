@@ -13,9 +13,9 @@ const VERSION: i32 = 1;
 /// Marks the file as ours: "CLKR".
 const APPLICATION: i32 = 0x434C_4B52;
 /// How long a connection waits for another program's lock, such as an operator's shell.
-const BUSY: Duration = Duration::from_secs(5);
-/// What remains of the write-ahead log after a checkpoint, in bytes.
-const WAL_KEPT: i64 = 64 << 20;
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// How long the write-ahead log may stay, in bytes.
+pub(super) const LOG_KEPT: u32 = 64 << 20;
 
 /// Records have a row id because their values may be large; everything else is small and lives in its key's tree. `dropped` records vanish at their expiry, the others wait for
 /// the sweeper. A meter's `tat` and all times are microseconds since 1970.
@@ -144,7 +144,7 @@ fn prepare(connection: &mut Connection, durable: bool) -> Result<Found, Failure>
             return Err(Failure::Damaged(format!("its journal mode stays {mode:?} instead of \"wal\"")));
         }
         connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT, |_| Ok(()))?;
+        connection.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))?;
     }
     if tables == 0 {
         let create = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

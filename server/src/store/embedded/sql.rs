@@ -46,6 +46,11 @@ impl<'c> Sql<'c> {
         Ok(self.statement(text)?.query_map(params, read)?.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// How long statements wait for another connection's lock from now on.
+    pub(super) fn patience(&self, patience: Duration) -> Result<(), Failure> {
+        Ok(self.connection.busy_timeout(patience)?)
+    }
+
     /// No transaction is open, also not after a failure that made SQLite roll back by itself.
     pub(super) fn is_idle(&self) -> bool {
         self.connection.is_autocommit()

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, params};
@@ -16,6 +16,7 @@ use super::{
     apply,
     place::Place,
     queue::{Job, Writing},
+    schema,
     sql::{Failure, Sql},
     trim::{self, Left, Limits},
 };
@@ -31,6 +32,8 @@ use crate::{
 
 /// Most commits of one batch.
 const BATCH: usize = 256;
+/// How long commits may wait for readers so that the write-ahead log can start over.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 /// What holds for every commit while the store is open.
 #[derive(Debug)]
@@ -127,6 +130,9 @@ impl Writer {
         drop(sql);
         if let Err((_, error)) = connection.close() {
             tracing::warn!(%error, "closing the metadata store failed; nothing is lost");
+        }
+        if let Some(place) = self.place.take() {
+            place.unlock();
         }
     }
 
@@ -239,7 +245,8 @@ impl Writer {
         if clock::monotonic().duration_since(*cleaned) < self.limits.every {
             return;
         }
-        match trim::trim(sql, &self.limits, clock::wall()) {
+        let done = trim::trim(sql, &self.limits, clock::wall()).and_then(|left| self.shorten_log(sql).map(|()| left));
+        match done {
             Ok(Left::More) => {}
             Ok(Left::Nothing) => *cleaned = clock::monotonic(),
             Err(failure) => {
@@ -247,5 +254,16 @@ impl Writer {
                 tracing::warn!(?failure, "outdated metadata cannot be removed now; the next attempt comes soon");
             }
         }
+    }
+
+    /// SQLite starts its write-ahead log over only at a moment without readers, which a busy daemon may never have by itself; so a long log makes them wait, for a short while.
+    fn shorten_log(&self, sql: &mut Sql<'_>) -> Result<(), Failure> {
+        if self.place.as_ref().is_none_or(|place| place.log_len() <= u64::from(schema::LOG_KEPT)) {
+            return Ok(());
+        }
+        sql.patience(SHORT_WAIT)?;
+        let result = sql.one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        sql.patience(schema::BUSY)?;
+        result.map(|_| ())
     }
 }

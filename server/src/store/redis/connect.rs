@@ -151,6 +151,14 @@ impl Link {
         failure.error(&self.location)
     }
 
+    /// The number of the database.
+    pub(super) fn database(&self) -> i64 {
+        match &self.kind {
+            Kind::Single(single) => single.client.get_connection_info().redis_settings().db(),
+            Kind::Cluster { .. } => 0,
+        }
+    }
+
     /// Whether it is a Cluster.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.kind, Kind::Cluster { .. })

@@ -26,6 +26,9 @@ impl From<RedisError> for Failure {
     }
 }
 
+/// What a user of Redis needs with the default key prefix, as rules of ACL SETUSER; a Cluster's needs `+cluster|slots` as well.
+pub(super) const ACL: &str = "~cloakroom:* &cloakroom:* +@read +@write +@scripting +@pubsub +@connection +info +time +config|get";
+
 /// What Redis says with an error, as far as it matters here. Also found within the text of an error that a script met, as Redis 6 tells it.
 const SAID: [(&str, Reason, &str); 13] = [
     ("OOM", Reason::StorageFull, "is at its memory limit; raise maxmemory or remove data"),
@@ -39,7 +42,7 @@ const SAID: [(&str, Reason, &str); 13] = [
     ("TRYAGAIN", Reason::MetadataUnavailable, "is moving the keys to another node"),
     ("WRONGPASS", Reason::MetadataUnavailable, "does not accept the credentials; check user and password in its URL"),
     ("NOAUTH", Reason::MetadataUnavailable, "asks for credentials; give user and password in its URL"),
-    ("NOPERM", Reason::MetadataUnavailable, "does not permit the user a command or key it needs; the documentation lists the ACL rules"),
+    ("NOPERM", Reason::MetadataUnavailable, "does not permit the user a command, key or channel it needs; grant it with ACL SETUSER"),
     ("WRONGTYPE", Reason::DataCorrupt, "holds something else where a key of Cloakroom's should be; do not share the key prefix"),
 ];
 
@@ -50,9 +53,11 @@ impl Failure {
             Self::Away => unavailable(format!("Redis at {location} cannot be reached")),
             Self::Late(limit) => unavailable(format!("Redis at {location} did not answer within {limit:?}")),
             Self::Redis(error) => {
+                let help = said(&error, "NOPERM").then_some(ACL);
                 let (reason, message) = describe(&error);
                 let told = Error::new(reason, format!("Redis at {location} {message}")).with_source(error);
-                if reason == Reason::MetadataUnavailable || reason == Reason::StorageFull { told.with_retry_after(RETRY) } else { told }
+                let told = help.into_iter().fold(told, |told, rules| told.with_help(format!("ACL SETUSER <user> {rules}")));
+                if matches!(reason, Reason::MetadataUnavailable | Reason::StorageFull) { told.with_retry_after(RETRY) } else { told }
             }
         }
     }
@@ -110,4 +115,31 @@ pub(super) fn corrupt(what: &str) -> Error {
         Reason::DataCorrupt,
         format!("Redis holds {what} that Cloakroom did not write; do not share the key prefix, and restore from a backup if that is not it"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::make_extension_error;
+
+    use super::*;
+
+    fn reason(code: &str, detail: &str) -> Reason {
+        Failure::Redis(make_extension_error(code.to_owned(), Some(detail.to_owned()))).error("here:1").reason()
+    }
+
+    /// Redis 7 answers with the code of what the script met, Redis 6 with its words within a text.
+    #[test]
+    fn what_a_script_met_is_told_from_its_text() {
+        let full = "Error running script (call to f_ab12): @user_script:12: @user_script: 12: -OOM command not allowed when used memory > 'maxmemory'.";
+        let disk = "Error running script (call to f_ab12): @user_script:12: @user_script: 12: -MISCONF Redis is configured to save RDB snapshots";
+        let acl = "The user executing the script can't run this command or subcommand script: ab12, on @user_script:1.";
+        let foreign = "Error running script (call to f_ab12): @user_script:12: WRONGTYPE Operation against a key holding the wrong kind of value";
+        assert_eq!(reason("ERR", full), Reason::StorageFull);
+        assert_eq!(reason("ERR", disk), Reason::StorageFull);
+        assert_eq!(reason("ERR", acl), Reason::MetadataUnavailable);
+        assert_eq!(reason("ERR", foreign), Reason::DataCorrupt);
+        assert_eq!(reason("OOM", "command not allowed"), Reason::StorageFull);
+        assert_eq!(reason("NOREPLICAS", "Not enough good replicas to write."), Reason::MetadataUnavailable);
+        assert_eq!(reason("ERR", "user_script:1: attempt to compare nil with number"), Reason::Internal);
+    }
 }

@@ -11,12 +11,13 @@ pub(super) const REHEARSAL: &str = "~";
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
+    database: i64,
 }
 
 impl Keys {
-    /// Names that start with `prefix`, which has no braces.
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+    /// Names in a database that start with `prefix`, which has no braces.
+    pub(super) fn new(prefix: &str, database: i64) -> Self {
+        Self { prefix: prefix.to_owned(), database }
     }
 
     /// The set of all namespaces.
@@ -31,7 +32,7 @@ impl Keys {
 
     /// The keys of the namespace of this name.
     pub(super) fn named(&self, name: &str) -> Space {
-        Space { stem: format!("{}{{{name}}}:", self.prefix) }
+        Space { stem: format!("{}{{{name}}}:", self.prefix), database: self.database }
     }
 }
 
@@ -39,6 +40,7 @@ impl Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Space {
     stem: String,
+    database: i64,
 }
 
 impl Space {
@@ -92,9 +94,12 @@ impl Space {
         self.join("n:", nonce)
     }
 
-    /// Channel: wake-ups.
+    /// Channel: wake-ups. Keys belong to a database, channels to the server.
     pub(super) fn wake(&self) -> String {
-        self.join("w", "")
+        match self.database {
+            0 => self.join("w", ""),
+            other => self.join("w:", &other.to_string()),
+        }
     }
 
     fn join(&self, kind: &str, name: &str) -> String {

@@ -13,7 +13,7 @@
 //! | `{ns}:n:<call>`        | string | the same for a call without an operation that a Cluster's client may repeat              |
 //! | `{ns}:c:<counter>`     | string | a count                                                                                  |
 //! | `{ns}:g:<meter>`       | string | the meter's theoretical arrival time in µs                                               |
-//! | `{ns}:w`               | channel | a revision, after every commit                                                          |
+//! | `{ns}:w`               | channel | a revision, after every commit; `{ns}:w:<db>` for another database than 0               |
 //! | `namespaces`           | set    | every namespace, in a slot of its own                                                    |
 //!
 //! Each stands behind the configured prefix. The times are the server's; the daemon's clock decides nothing.
@@ -25,6 +25,7 @@ mod decode;
 mod encode;
 mod failure;
 mod keys;
+mod listen;
 mod probe;
 mod read;
 mod rehearse;
@@ -50,8 +51,9 @@ use self::{
     connect::Link,
     encode::Frame,
     keys::{Keys, Space},
+    listen::listen,
     script::COMMIT,
-    wake::{Wake, listen},
+    wake::Wake,
 };
 use super::{
     bounds,
@@ -99,7 +101,7 @@ impl RedisStore {
         let (wake, listener) = Wake::new();
         let store = Self {
             link: Arc::clone(&link),
-            keys: Keys::new(&config.prefix),
+            keys: Keys::new(&config.prefix, link.database()),
             log_window: config.log_window,
             log_entries: config.log_entries,
             known: RwLock::default(),
@@ -120,7 +122,7 @@ impl RedisStore {
         Ok(store)
     }
 
-    /// Ends the background tasks and waits for them, at most two seconds. Watchers hear nothing any more; all else still works.
+    /// Ends the background tasks and waits for them, at most two seconds. Nothing is to be asked of the store after that.
     pub async fn close(&self) {
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));

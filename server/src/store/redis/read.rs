@@ -1,6 +1,7 @@
 //! Reads: one script or one command each.
 
-use redis::cmd;
+use futures::{StreamExt as _, TryStreamExt as _};
+use redis::{Value, cmd};
 
 use super::{
     super::metadata::{Direction, ExpiredRecord, Found, Head, Index, Key, LogPage, Range, Reading, Scope},
@@ -13,6 +14,9 @@ use crate::model::{
     id::Namespace,
     time::{Revision, micros},
 };
+
+/// Most namespaces that are asked at once.
+const AT_ONCE: usize = 32;
 
 impl RedisStore {
     pub(super) async fn read(&self, space: &Space, keys: &[Key]) -> Result<Reading> {
@@ -117,17 +121,20 @@ impl RedisStore {
         let mut command = cmd("SMEMBERS");
         command.arg(self.keys.namespaces());
         let answer = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
-        let mut out = Vec::new();
-        for name in decode::members(answer)? {
-            let ns = Namespace::parse("namespace", &name).map_err(|_| super::failure::corrupt("a namespace's name"))?;
-            let mut command = cmd("HEXISTS");
-            command.arg(self.keys.of(&ns).meta()).arg("rev");
-            let written = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
-            if matches!(written, redis::Value::Int(1) | redis::Value::Boolean(true)) {
-                out.push(ns);
-            }
-        }
+        let names = decode::members(answer)?;
+        let checks: Vec<_> = names.into_iter().map(|name| self.written(name)).collect();
+        let checked: Vec<Option<Namespace>> = futures::stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut out: Vec<_> = checked.into_iter().flatten().collect();
         out.sort();
         Ok(out)
+    }
+
+    /// The namespace of this name, if there is a revision in it.
+    async fn written(&self, name: String) -> Result<Option<Namespace>> {
+        let ns = Namespace::parse("namespace", &name).map_err(|_| super::failure::corrupt("a namespace's name"))?;
+        let mut command = cmd("HEXISTS");
+        command.arg(self.keys.of(&ns).meta()).arg("rev");
+        let written = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
+        Ok(matches!(written, Value::Int(1) | Value::Boolean(true)).then_some(ns))
     }
 }

@@ -157,7 +157,9 @@ impl World {
     async fn send(&self, begin: Begin, records: Vec<Records>, state: Option<&[u8]>, root: crate::model::tree::Root) -> Result<Saved> {
         match self.profiles.save(begin).await? {
             Saving::Repeat(mut repeat) => {
-                state.into_iter().for_each(|state| repeat.storage_state(state));
+                if let Some(state) = state {
+                    repeat.storage_state(state);
+                }
                 repeat.end(&root)
             }
             Saving::New(mut save) => {
@@ -190,7 +192,7 @@ impl World {
     async fn load(&self, snapshot: SnapshotId, base: Option<(&Tree, SnapshotId)>) -> Result<Tree> {
         let request = LoadRequest { snapshot: Some(snapshot), have: base.map(|(_, id)| id), ..self.request() };
         let loaded = self.fetch(request).await?;
-        let base = loaded.base.and_then(|_| base).map(|(tree, _)| tree);
+        let base = loaded.base.and(base).map(|(tree, _)| tree);
         let tree = Tree::apply(base, &loaded.records);
         assert_eq!(tree.root(), loaded.root);
         Ok(tree)
@@ -248,7 +250,7 @@ fn stores(dir: &Path) -> (Arc<dyn Metadata>, Arc<Blobs>) {
 /// Some files, a link and an empty directory.
 fn sample() -> Tree {
     Tree::default()
-        .file("Default/Cookies", &[7; 30_000])
+        .file("Default/Cookies", &vec![7; 30_000])
         .file("Default/Local Storage/leveldb/000003.log", &(0..200_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
         .file("Default/empty", b"")
         .file("Local State", b"{}")

@@ -48,7 +48,7 @@ async fn a_save_is_one_put_and_one_commit() {
     assert_eq!((world.commits() - commits, world.counts().puts - puts), (1, 2), "the first one also writes the lineage's key");
 
     let mut changed = tree.clone();
-    changed = changed.file("Default/Cookies", &[8; 30_000]).file("Default/new", &Rng(5).bytes(3_000_000));
+    changed = changed.file("Default/Cookies", &vec![8; 30_000]).file("Default/new", &Rng(5).bytes(3_000_000));
     let (commits, counts) = (world.commits(), world.counts());
     let second = world.save("second", Some((&tree, first.view.id)), &changed).await.unwrap();
     assert_eq!((world.commits() - commits, world.counts().puts - counts.puts, world.counts().gets - counts.gets), (1, 1, 0));

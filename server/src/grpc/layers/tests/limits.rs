@@ -94,7 +94,7 @@ async fn an_upload_that_stands_still_is_ended() {
     let (answer, ()) = tokio::join!(client.save_profile(ReceiverStream::new(messages)), sending);
     let status = answer.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE"));
-    assert!(status.message().contains("nothing came for 200ms"), "{}", status.message());
+    assert!(status.message().contains("nothing came for 250ms"), "{}", status.message());
 }
 
 #[tokio::test]

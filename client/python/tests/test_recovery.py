@@ -1,0 +1,141 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""What the client does when the daemon goes away at a bad moment, against a real one."""
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import scan
+from daemon import Daemon, free_port
+from test_daemon import STATE, fill, noise
+
+from cloakroom import Client, connection, errors, selector, sync
+from cloakroom.v1 import profile_pb2
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that a test may kill; it listens where it listened before when it is started again."""
+    running = Daemon(tmp_path / "data", f"127.0.0.1:{free_port()}")
+    yield running
+    running.stop()
+
+
+async def test_a_watch_says_so_when_the_daemon_lost_everything(mortal: Daemon) -> None:
+    async with Client(mortal.target) as client, client.watch(bookmark_interval=1.0) as watch, asyncio.timeout(60):
+        assert (await anext(watch)).kind == "opened"
+        assert (await anext(watch)).kind == "bookmark"
+        mortal.kill()
+        shutil.rmtree(mortal.data)
+        await asyncio.to_thread(mortal.start)
+        while (event := await anext(watch)).kind == "bookmark":
+            pass
+        assert (event.kind, event.reset_reason) == ("reset", "HISTORY_CHANGED")
+        assert event.spread == 1.0
+        made = await client.sessions.create("b")
+        while not (event := await anext(watch)).changes:
+            assert event.kind == "bookmark"
+        assert [change.session_id for change in event.changes] == [made.session.id]
+
+
+async def test_a_save_goes_on_after_the_daemon_was_killed(mortal: Daemon, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(12)})
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        killed = False
+        restarting: list[asyncio.Task[None]] = []
+
+        def progress(gone: int, total: int) -> None:
+            nonlocal killed
+            if not killed and gone > total // 2:
+                killed = True
+                mortal.kill()
+                restarting.append(asyncio.create_task(asyncio.to_thread(mortal.start)))
+
+        upload_id = str(uuid.uuid4())
+        saved = await client.save(session, top, progress=progress, upload_id=upload_id, storage_state=STATE)
+        assert killed and saved.snapshot.upload_id == upload_id
+        assert len([found async for found in client.snapshots(session)]) == 1
+        loaded = await client.load(session, tmp_path / "q", with_storage_state=True)
+        assert scan(tmp_path / "q") == scan(top)
+        assert loaded.storage_state == STATE
+        assert (await client.save(session, top)).messages == 2, "the sidecar is that of the save"
+        await asyncio.gather(*restarting)
+
+
+async def test_a_save_whose_answer_was_lost_is_not_done_twice(
+    mortal: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        real, calls = connection.Connection.upload, list[str]()
+
+        async def upload(self: connection.Connection, method: str, requests: object, answer: object) -> object:
+            calls.append(method)
+            await real(self, method, requests, answer)  # type: ignore[arg-type]
+            raise errors.Unavailable("the answer was lost")
+
+        monkeypatch.setattr(connection.Connection, "upload", upload)
+        saved = await client.save(session, top)
+        assert calls == ["SaveProfile"]
+        assert (saved.messages, saved.session_etag) == (0, "")
+        assert [found.id async for found in client.snapshots(session)] == [saved.snapshot.id]
+        status = await client.save_status(session, saved.upload_id)
+        assert (status.state, status.revision >= saved.revision) == (profile_pb2.SAVE_STATE_COMMITTED, True)
+
+
+async def test_a_load_goes_on_after_the_daemon_was_killed(mortal: Daemon, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(60)})
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        await client.save(session, top)
+        restarting: list[asyncio.Task[None]] = []
+
+        def progress(came: int, total: int) -> None:
+            if not restarting and came > 1 << 20:
+                mortal.kill()
+                restarting.append(asyncio.create_task(asyncio.to_thread(mortal.start)))
+
+        await client.load(session, tmp_path / "q", progress=progress)
+        await asyncio.gather(*restarting)
+        assert restarting
+        assert scan(tmp_path / "q") == scan(top)
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+async def test_a_load_that_is_cancelled_leaves_nothing_behind(mortal: Daemon, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(20)})
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        await client.save(session, top)
+        began = asyncio.Event()
+        loading = asyncio.create_task(client.load(session, tmp_path / "q", progress=lambda *_: began.set()))
+        await began.wait()
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+        assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "data", "data.log"}
+
+
+def test_the_synchronous_client_does_the_same(mortal: Daemon, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"d/f": noise(100_000)})
+    with sync.Client(mortal.target) as client:
+        session = client.sessions.create("b").session.id
+        client.sessions.storage_state.put(session, STATE)
+        assert client.sessions.storage_state.get(session).storage_state == STATE
+        with client.watch([selector(session_id=session)]) as watch:
+            saved = client.save(session, top)
+            kinds = [next(watch).kind, next(watch).kind]
+            assert kinds == ["opened", "changes"]
+            assert watch.resume_token
+        loaded = client.load(session, tmp_path / "q")
+        assert loaded.snapshot.id == saved.snapshot.id
+        assert scan(tmp_path / "q") == scan(top)
+        assert [found.id for found in client.snapshots(session)] == [saved.snapshot.id]
+        assert [found.id for found in client.sessions.list(business_id="b")] == [session]
+        with pytest.raises(errors.NotFound):
+            client.sessions.get("never-was")

@@ -1,0 +1,147 @@
+//! The command line: parse, ask the daemon, print.
+
+mod args;
+mod doctor;
+mod json;
+mod output;
+mod profiles;
+mod sessions;
+mod watch;
+
+use std::{
+    fs, io,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use cloakroom_client::{Client, Error, Kind, Options, Result};
+
+use crate::cli::{
+    args::{Arguments, Command, Global},
+    output::Output,
+};
+
+/// Ended by Ctrl-C, as a shell says it.
+const INTERRUPTED: u8 = 130;
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The client's or the daemon's word.
+    Client(Error),
+    /// The output cannot be written.
+    Output(io::Error),
+    /// It was said already; only the exit code is missing.
+    Told,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// The exit codes that `cloakroom --help` lists.
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        _ if error.reason() == "OPTION" || error.reason() == "CAPTURE_RULE" => 2,
+        Kind::Invalid => 2,
+        Kind::NotFound => 3,
+        Kind::Conflict | Kind::AlreadyExists => 4,
+        Kind::Unavailable | Kind::Exhausted => 5,
+        _ => 1,
+    }
+}
+
+/// Runs the command line.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return told(&format!("cannot start: {error}"), 1),
+    };
+    let mut output = Output::new(arguments.global.json);
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = run(arguments, &mut output) => Some(ended),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    // What is half done leaves nothing behind; threads that still read a file are not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(Failure::Told)) => ExitCode::FAILURE,
+        // Whoever read the output has seen enough.
+        Some(Err(Failure::Output(error))) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Some(Err(Failure::Output(error))) => told(&format!("cannot write the output: {error}"), 1),
+        Some(Err(Failure::Client(error))) => told(&error.to_string(), exit_code(&error)),
+        None => ExitCode::from(INTERRUPTED),
+    }
+}
+
+/// One line on standard error.
+fn told(message: &str, code: u8) -> ExitCode {
+    let line = message.lines().collect::<Vec<_>>().join(" ");
+    // Nobody is left to hear of it when even this fails.
+    let _ = writeln!(io::stderr(), "cloakroom: {line}");
+    ExitCode::from(code)
+}
+
+async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
+    if matches!(arguments.command, Command::Version) {
+        return output.version();
+    }
+    let client = connect(&arguments.global)?;
+    match arguments.command {
+        Command::Sessions(command) => sessions::run(&client, command, output).await,
+        Command::Save(save) => profiles::save(&client, save, output).await,
+        Command::Load(load) => profiles::load(&client, load, output).await,
+        Command::Snapshots(of) => profiles::snapshots(&client, &of.session, output).await,
+        Command::Watch(what) => watch::watch(&client, what, output).await,
+        Command::Invalidate(what) => watch::invalidate(&client, what, output).await,
+        Command::Doctor => doctor::doctor(&client, output).await,
+        Command::Version => Ok(()),
+    }
+}
+
+fn connect(global: &Global) -> Result<Client> {
+    let identity = match (&global.cert, &global.key) {
+        (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+        _ => None,
+    };
+    let options = Options {
+        namespace: global.namespace.clone(),
+        token: global.token.clone(),
+        ca_certificate: global.ca.as_deref().map(read).transpose()?,
+        identity,
+        timeout: Some(global.timeout),
+        // A person waits: a daemon that is not there is said at once.
+        wait_for_ready: false,
+    };
+    Client::connect(&global.target, options)
+}
+
+/// A file's content; `-` is standard input.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let read = if path == Path::new("-") { io::stdin().read_to_end(&mut content).map(|_| content) } else { fs::read(path) };
+    read.map_err(|source| Error::File { path: path.display().to_string(), source })
+}
+
+/// The id of the session that a person means: an id, or a prefix that only one live session has.
+pub(crate) async fn session_id(client: &Client, given: &str) -> Result<String> {
+    match client.sessions().get(given).await {
+        Err(error) if error.reason() == "SESSION_NOT_FOUND" => Ok(client.sessions().resolve(given).await?.value.id),
+        Err(error) => Err(error),
+        Ok(session) => Ok(session.value.id),
+    }
+}
