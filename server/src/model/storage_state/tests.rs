@@ -1,3 +1,5 @@
+//! The shape, its places, and documents of every kind of badness.
+
 use proptest::prelude::*;
 use serde_json::json;
 
