@@ -34,6 +34,8 @@ const VERIFIED: Duration = Duration::from_secs(2);
 /// Most copies: about 2 KiB each.
 const ENTRIES: u64 = 20_000;
 
+/// Shares of a namespace's sessions: what changes in one does not keep readings of the others from being copied.
+const SHARES: usize = 256;
 /// Most namespaces that wait to be followed.
 const WANTED: usize = 1_000;
 
@@ -63,10 +65,10 @@ struct Followed {
 }
 
 /// How far a namespace's log was followed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Progress {
-    /// The newest change known, from the log or made here: a reading from before it may miss it.
-    floor: Revision,
+    /// By share of the sessions: the newest change known, from the log or made here. A reading from before it may miss it.
+    floors: Vec<Revision>,
     /// Up to where the log was read, and when.
     verified: (Revision, Instant),
     /// Copies of another epoch are void.
@@ -85,9 +87,13 @@ impl SessionCache {
     /// These changes were made by the transaction of this revision.
     pub fn apply(&self, namespace: &Namespace, revision: Revision, changes: &[Change]) {
         if let Some(progress) = self.followed().namespaces.get_mut(namespace) {
-            progress.floor = progress.floor.max(revision);
             for change in changes {
-                self.entries.invalidate(&(namespace.clone(), change.session.clone()));
+                progress.raise(&change.session, revision);
+                let key = (namespace.clone(), change.session.clone());
+                // A copy of the change itself was kept when it was made here.
+                if self.entries.get(&key).is_some_and(|entry| entry.revision < revision) {
+                    self.entries.invalidate(&key);
+                }
             }
         }
     }
@@ -107,7 +113,7 @@ impl SessionCache {
         }
         followed.epoch += 1;
         let epoch = followed.epoch;
-        followed.namespaces.insert(namespace.clone(), Progress { floor: revision, verified, epoch, asked: verified.1 });
+        followed.namespaces.insert(namespace.clone(), Progress { floors: vec![revision; SHARES], verified, epoch, asked: verified.1 });
     }
 
     /// Namespaces that were asked for since the last call and that nobody follows.
@@ -125,16 +131,30 @@ impl SessionCache {
     /// This daemon wrote the session itself, touches included.
     pub(super) fn wrote(&self, namespace: &Namespace, id: &SessionId, revision: Revision) {
         if let Some(progress) = self.followed().namespaces.get_mut(namespace) {
-            progress.floor = progress.floor.max(revision);
+            progress.raise(id.as_str(), revision);
             self.entries.invalidate(&(namespace.clone(), id.to_string()));
+        }
+    }
+
+    /// This daemon changed the session to this, by a change that began then. Times that others moved since then may be missing in it, so its age counts from there.
+    pub(super) fn put(&self, namespace: &Namespace, session: &Loaded, began: Instant) {
+        let mut followed = self.followed();
+        let Some(progress) = followed.namespaces.get_mut(namespace) else { return };
+        progress.raise(session.id.as_str(), session.revision);
+        let key = (namespace.clone(), session.id.to_string());
+        if session.check_live().is_ok() && session.revision >= *progress.floor(session.id.as_str()) {
+            self.entries.insert(key, Entry { session: session.clone(), revision: session.revision, read: began, epoch: progress.epoch });
+        } else {
+            self.entries.invalidate(&key);
         }
     }
 
     /// Keeps what was read when the namespace stood at `revision`, unless a change came since.
     pub(super) fn keep(&self, namespace: &Namespace, session: &Loaded, revision: Revision) {
         // The lock is held over the insertion: a change applied after the check also finds the copy.
-        let followed = self.followed();
-        if let Some(progress) = followed.namespaces.get(namespace).filter(|progress| revision >= progress.floor) {
+        let mut followed = self.followed();
+        let Some(progress) = followed.namespaces.get_mut(namespace) else { return };
+        if revision >= *progress.floor(session.id.as_str()) {
             let entry = Entry { session: session.clone(), revision, read: clock::monotonic(), epoch: progress.epoch };
             self.entries.insert((namespace.clone(), session.id.to_string()), entry);
         }
@@ -162,6 +182,19 @@ impl SessionCache {
 
     fn followed(&self) -> MutexGuard<'_, Followed> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    fn floor(&mut self, session: &str) -> &mut Revision {
+        // FNV-1a: any even spread will do.
+        let hash = session.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        &mut self.floors[hash as usize % SHARES]
+    }
+
+    fn raise(&mut self, session: &str, revision: Revision) {
+        let floor = self.floor(session);
+        *floor = revision.max(*floor);
     }
 }
 
@@ -228,6 +261,31 @@ mod tests {
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_some());
         cache.wrote(&namespace, &session.id, Revision(12));
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
+    }
+
+    #[test]
+    fn changes_of_other_sessions_do_not_keep_a_reading_out() {
+        let (cache, namespace, session) = followed();
+        cache.apply(&namespace, Revision(11), &[Change { session: "b".to_owned(), ..Change::default() }]);
+        cache.keep(&namespace, &session, Revision(10));
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_some());
+    }
+
+    #[test]
+    fn what_was_written_here_is_served_unless_something_newer_is_known() {
+        let (cache, namespace, session) = followed();
+        let written = |revision| Loaded { revision: Revision(revision), ..session.clone() };
+        cache.put(&namespace, &written(12), clock::monotonic());
+        cache.apply(&namespace, Revision(12), &[change()]);
+        assert_eq!(cache.get(&namespace, &session.id, Revision(12)).unwrap().0.revision, Revision(12), "its own event does not void it");
+        cache.apply(&namespace, Revision(14), &[change()]);
+        cache.put(&namespace, &written(13), clock::monotonic());
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "another daemon was faster");
+        cache.put(&namespace, &Loaded { expired: true, ..written(15) }, clock::monotonic());
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "hidden ones are not kept");
+        let old = clock::monotonic().checked_sub(MAX_AGE).unwrap();
+        cache.put(&namespace, &written(16), old);
+        assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "its age counts from when the change began");
     }
 
     #[test]

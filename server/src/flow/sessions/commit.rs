@@ -132,7 +132,7 @@ where
 {
     for attempt in 0..ATTEMPTS {
         let (found, revision, _) = load(metadata, namespace, id).await?;
-        let mut prepared = match decide(found) {
+        let prepared = match decide(found) {
             Ok(Decision::Change(prepared)) => prepared,
             // What the first request did may be why this one is refused, or has nothing left to do.
             settled => {
@@ -145,20 +145,25 @@ where
                 }
             }
         };
-        prepared.txn.note = op.map(|op| op.note(id)).unwrap_or_default();
-        let commit = Commit { alternatives: vec![prepared.txn], op: op.map(Op::name) };
-        match metadata.commit(namespace, commit).await? {
-            Outcome::Applied(applied) if applied.replayed => return replayed(metadata, namespace, op, &applied).await,
-            Outcome::Applied(applied) => {
-                let revision = applied.revision;
-                return Ok(Done { session: prepared.pending.applied(&applied), revision, replayed: false, changed: true });
-            }
-            Outcome::Refused(refusals) => check_quota(&refusals)?,
+        if let Some(done) = attempt_once(metadata, namespace, id, op, *prepared).await? {
+            return Ok(done);
         }
         pause(attempt).await?;
     }
     let message = format!("other writers of session {id} were faster {ATTEMPTS} times in a row: repeat the call");
     Err(Error::new(Reason::Contention, message).with("session_id", id))
+}
+
+/// Commits one decision; nothing when the session is no longer as the decision was made for.
+pub(super) async fn attempt_once(metadata: &dyn Metadata, namespace: &Namespace, id: &SessionId, op: Option<&Op>, prepared: Prepared) -> Result<Option<Done>> {
+    let Prepared { mut txn, pending } = prepared;
+    txn.note = op.map(|op| op.note(id)).unwrap_or_default();
+    let commit = Commit { alternatives: vec![txn], op: op.map(Op::name) };
+    match metadata.commit(namespace, commit).await? {
+        Outcome::Applied(applied) if applied.replayed => replayed(metadata, namespace, op, &applied).await.map(Some),
+        Outcome::Applied(applied) => Ok(Some(Done { session: pending.applied(&applied), revision: applied.revision, replayed: false, changed: true })),
+        Outcome::Refused(refusals) => check_quota(&refusals).map(|()| None),
+    }
 }
 
 /// Only a counter cannot be helped by reading again.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Answer, Decision, Fingerprint, Loaded, Sessions, create};
+use super::{Answer, Decision, Fingerprint, Loaded, Sessions, commit::attempt_once, create};
 use crate::{
     clock,
     flow::keyring::NamespaceKeys,
@@ -74,14 +74,20 @@ impl Sessions {
             slot_floor: 0,
         };
         let count = Add { counter: Key(QUOTA.to_owned()), delta: 1, max: self.quota };
-        let decide = |found: Option<Loaded>| {
-            if let Some(found) = found {
-                return Err(exists(&found));
-            }
+        let prepare = || {
             let mut prepared = create(&id, session.clone())?;
             prepared.txn.writes.push(key.clone());
             prepared.txn.adds.push(count.clone());
-            Ok(Decision::Change(Box::new(prepared)))
+            Ok(prepared)
+        };
+        // Nearly always there is none of that id, so it is not looked for first.
+        let began = clock::monotonic();
+        if let Some(done) = attempt_once(&*self.metadata, namespace, &id, op.as_ref(), prepare()?).await? {
+            return self.tell(namespace, done, began).await;
+        }
+        let decide = |found: Option<Loaded>| match found {
+            Some(found) => Err(exists(&found)),
+            None => prepare().map(Box::new).map(Decision::Change),
         };
         self.answer(namespace, &id, op.as_ref(), decide).await
     }

@@ -7,9 +7,10 @@
 //! ```
 //! Nothing here writes an index by hand: [`Loaded::edit`] derives index changes from the record before and after, so indices stay a function of the records.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use crate::{
+    clock,
     flow::keyring::Keyring,
     model::{
         error::Result,
@@ -132,8 +133,16 @@ impl Sessions {
     where
         D: FnMut(Option<Loaded>) -> Result<Decision> + Send,
     {
+        let began = clock::monotonic();
         let done = change(&*self.metadata, namespace, id, op, decide).await?;
-        self.cache.wrote(namespace, &done.session.id, done.revision);
+        self.tell(namespace, done, began).await
+    }
+
+    /// Answers with the session after a change that began then; the cache learns of it.
+    async fn tell(&self, namespace: &Namespace, done: Done, began: Instant) -> Result<Answer> {
+        if done.changed {
+            self.cache.put(namespace, &done.session, began);
+        }
         self.floor.saw(namespace, done.revision);
         Ok(Answer { revision: done.revision, view: self.view(namespace, done.session).await? })
     }
