@@ -36,6 +36,32 @@ fn is_test(name: &str) -> bool {
     name.ends_with("/tests.rs") || name.contains("/tests/") || name.contains("/conformance")
 }
 
+/// `use crate::{flow::…, model::…}` said as `crate::flow`, `crate::model`: the names at the first level of every such list.
+fn spelled_out(code: &str) -> String {
+    let mut said = String::new();
+    for list in code.split("crate::{").skip(1) {
+        let (mut depth, mut word) = (0, String::new());
+        for c in list.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => said.extend(["crate::", std::mem::take(&mut word).trim(), " "]),
+                _ if depth == 0 => word.push(c),
+                _ => {}
+            }
+        }
+        said.extend(["crate::", word.trim(), " "]);
+    }
+    said + code
+}
+
+/// Whether code names something, as a path of its own and not as the end of another word.
+fn says(code: &str, word: &str) -> bool {
+    let own = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(word).any(|(at, _)| own(at))
+}
+
 /// What each layer must not say, beside the layers to its right.
 const LAYERS: [(&str, &[&str]); 4] = [
     (
@@ -55,8 +81,8 @@ const LAYERS: [(&str, &[&str]); 4] = [
             "cloakroom_api",
         ],
     ),
-    ("store", &["crate::flow", "crate::grpc", "crate::ops", "tonic", "cloakroom_api"]),
-    ("flow", &["crate::grpc", "crate::ops", "redis::", "rusqlite", "object_store::", "tonic", "cloakroom_api"]),
+    ("store", &["crate::flow", "crate::grpc", "crate::ops", "tonic::", "cloakroom_api"]),
+    ("flow", &["crate::grpc", "crate::ops", "redis::", "rusqlite", "object_store::", "tonic::", "cloakroom_api"]),
     ("grpc", &["redis::", "rusqlite", "object_store::"]),
 ];
 
@@ -68,8 +94,8 @@ fn a_layer_uses_only_what_stands_to_its_left() {
             if is_test(&name) {
                 continue;
             }
-            let code = code(&text);
-            wrong.extend(forbidden.iter().filter(|word| code.contains(*word)).map(|word| format!("{name} says {word}")));
+            let code = spelled_out(&code(&text));
+            wrong.extend(forbidden.iter().filter(|word| says(&code, word)).map(|word| format!("{name} says {word}")));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

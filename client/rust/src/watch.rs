@@ -100,6 +100,8 @@ pub struct Watch {
     not_before: Instant,
     backoff: Duration,
     ended: bool,
+    /// The token to resume from was given to this watch, not by its caller.
+    own_token: bool,
 }
 
 impl Client {
@@ -116,7 +118,18 @@ impl Client {
         let bookmark_interval = options.bookmark_interval.map(duration).transpose()?;
         let request = v1::WatchInvalidationsRequest { namespace: self.namespace.to_string(), selectors: options.selectors, start, bookmark_interval };
         let (now, interval) = (clock::monotonic(), options.bookmark_interval.unwrap_or(DEFAULT_INTERVAL));
-        Ok(Watch { client: self.clone(), request, stream: None, pending: None, interval, last_heard: now, not_before: now, backoff: BACKOFF.0, ended: false })
+        Ok(Watch {
+            client: self.clone(),
+            request,
+            stream: None,
+            pending: None,
+            interval,
+            last_heard: now,
+            not_before: now,
+            backoff: BACKOFF.0,
+            ended: false,
+            own_token: false,
+        })
     }
 }
 
@@ -127,7 +140,7 @@ impl Watch {
     /// As the contract says of `WatchInvalidations`, as far as waiting does not help: then the watch is over, and further calls answer nothing.
     pub async fn next(&mut self) -> Option<Result<Event>> {
         if let Some(token) = self.pending.take() {
-            self.request.start = Some(Start::ResumeToken(token));
+            self.keep(token);
         }
         while !self.ended {
             match self.message().await {
@@ -140,6 +153,9 @@ impl Watch {
                 Ok(None) => self.connect_anew(Duration::ZERO),
                 Err(status) => {
                     let error = self.client.failed(&status);
+                    if self.own_token && error.reason() == "INVALID_RESUME_TOKEN" {
+                        return Some(Ok(self.lost()));
+                    }
                     if is_final(&error) {
                         self.ended = true;
                         return Some(Err(error));
@@ -213,9 +229,18 @@ impl Watch {
         Some(Event { kind, resume_token: message.resume_token })
     }
 
+    /// A token that this very watch was given is refused: the daemon lost its data, keys included. That is a reset like any other, and the watch starts anew.
+    fn lost(&mut self) -> Event {
+        (self.request.start, self.own_token) = (None, false);
+        self.connect_anew(Duration::ZERO);
+        let kind = EventKind::Reset { reason: v1::reset::Reason::HistoryChanged, revision: 0, spread: LOST_SPREAD };
+        Event { kind, resume_token: Bytes::new() }
+    }
+
     /// Takes the token of a message that the consumer need not see: it covers nothing that was not applied, for the consumer has come for the next one.
     fn keep(&mut self, token: Bytes) {
         if !token.is_empty() {
+            self.own_token = true;
             self.request.start = Some(Start::ResumeToken(token));
         }
     }
@@ -226,6 +251,9 @@ impl Watch {
         self.backoff = BACKOFF.1.min(self.backoff * 2);
     }
 }
+
+/// Over how long to spread the reads after a daemon lost its data.
+const LOST_SPREAD: Duration = Duration::from_secs(2);
 
 /// Whether waiting cannot help.
 fn is_final(error: &Error) -> bool {

@@ -121,6 +121,8 @@ fn keys(config: &Config) -> KeySource {
     match (&config.keys.master_key_file, &config.keys.master_key) {
         (Some(path), _) => KeySource::File(path.clone()),
         (None, Some(text)) => KeySource::Value { name: "keys.master_key".to_owned(), text: text.expose().to_owned() },
+        // What lives in memory leaves nothing behind that a key could open.
+        (None, None) if config.metadata.engine == Engine::Ephemeral && config.blobs.backend == Backend::Memory => KeySource::Passing,
         (None, None) => KeySource::Default(default_key_file(config)),
     }
 }

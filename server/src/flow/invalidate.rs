@@ -20,6 +20,8 @@ use crate::{
 
 /// Most sessions of one call.
 pub const MAX_SESSIONS: usize = 5_000;
+/// Most sessions of one log entry: a change has less than 1 KiB, an entry at most 1 MiB.
+const PIECE: usize = 1_000;
 /// How many members or records to read at once.
 const PAGE: usize = 1_000;
 
@@ -54,29 +56,41 @@ impl Invalidation {
         Ok(Done { sessions: found.len(), revision })
     }
 
-    /// Announces every selected session in one transaction.
+    /// Announces every selected session, in as few transactions as the log's entries hold; the answer has the last one's revision. A repetition that was cut off in the
+    /// middle goes on with what is missing.
     ///
     /// # Errors
     /// As [`Self::preview`]; `REQUEST_ID_REUSED` when the id came with other selectors or another reason.
     pub async fn invalidate(&self, ns: &Namespace, selectors: &[Selector], reason: &str, request_id: Option<&RequestId>) -> Result<Done> {
-        let (found, _) = self.find(ns, selectors).await?;
-        let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
-        let changes = found.into_iter().map(|(id, session)| announcement(&id, session, reason)).collect();
+        let (found, looked) = self.find(ns, selectors).await?;
+        let sessions = found.len();
+        let changes: Vec<_> = found.into_iter().map(|(id, session)| announcement(&id, session, reason)).collect();
         let request = digest(&SHA256, format!("{selectors:?} {reason:?}").as_bytes());
-        let note: Vec<u8> = count.to_be_bytes().into_iter().chain(request.as_ref().iter().copied()).collect();
-        let events = if count == 0 { Vec::new() } else { vec![(Scope::Sessions, Bytes::from(event::encode(changes)))] };
-        let txn = Txn { events, note: Bytes::from(note.clone()), ..Txn::default() };
-        let op = request_id.map(|id| format!("invalidate/{id}"));
-        match self.store.commit(ns, Commit { alternatives: vec![txn], op }).await? {
-            Outcome::Applied(applied) => match applied.note.split_first_chunk::<4>() {
-                Some((count, earlier)) if earlier == request.as_ref() => {
-                    let sessions = usize::try_from(u32::from_be_bytes(*count)).unwrap_or(usize::MAX);
-                    Ok(Done { sessions, revision: applied.revision })
+        let count = u32::try_from(sessions).unwrap_or(u32::MAX);
+        let note: Bytes = count.to_be_bytes().into_iter().chain(request.as_ref().iter().copied()).collect::<Vec<_>>().into();
+        let mut done = Done { sessions, revision: looked };
+        // Also without a session there is one transaction, which remembers the request.
+        let pieces = changes.chunks(PIECE).map(<[Change]>::to_vec).chain(changes.is_empty().then(Vec::new));
+        for (number, piece) in pieces.enumerate() {
+            let events = if piece.is_empty() { Vec::new() } else { vec![(Scope::Sessions, Bytes::from(event::encode(piece)))] };
+            let txn = Txn { events, note: note.clone(), ..Txn::default() };
+            let op = request_id.map(|id| format!("invalidate/{id}/{number}"));
+            let Outcome::Applied(applied) = self.store.commit(ns, Commit { alternatives: vec![txn], op }).await? else {
+                return Err(Error::new(Reason::Internal, "a transaction without requirements was refused"));
+            };
+            done.revision = done.revision.max(applied.revision);
+            match applied.note.split_first_chunk::<4>() {
+                Some((first, earlier)) if earlier == request.as_ref() => {
+                    if applied.replayed && number == 0 {
+                        done.sessions = usize::try_from(u32::from_be_bytes(*first)).unwrap_or(usize::MAX);
+                    }
                 }
-                _ => Err(Error::new(Reason::RequestIdReused, "request_id was used before with another request; make a new one").with_field("request_id")),
-            },
-            Outcome::Refused(_) => Err(Error::new(Reason::Internal, "a transaction without requirements was refused")),
+                _ => {
+                    return Err(Error::new(Reason::RequestIdReused, "request_id was used before with another request; make a new one").with_field("request_id"));
+                }
+            }
         }
+        Ok(done)
     }
 
     async fn find(&self, ns: &Namespace, selectors: &[Selector]) -> Result<(Vec<(String, Session)>, Revision)> {

@@ -30,6 +30,8 @@ const HEADER: &str = "# Master key of Cloakroom. Whoever has it and the data can
 pub enum KeySource {
     /// A file that is made, with a fresh key, when neither it nor any data exists yet: the embedded default.
     Default(PathBuf),
+    /// A key that nobody keeps: for data that end with the daemon.
+    Passing,
     /// A file that must exist.
     File(PathBuf),
     /// The text itself, such as the value of an environment variable.
@@ -50,6 +52,7 @@ impl fmt::Debug for KeySource {
 impl KeySource {
     fn name(&self) -> String {
         match self {
+            Self::Passing => "memory".to_owned(),
             Self::Default(path) | Self::File(path) => path.display().to_string(),
             Self::Value { name, .. } => name.clone(),
         }
@@ -110,6 +113,7 @@ impl MasterKeys {
     pub fn load(source: &KeySource, fresh: bool) -> Result<Self> {
         match source {
             KeySource::Value { name, text } => Self::parse(name, text),
+            KeySource::Passing => Self::parse("memory", &hex(&clock::random::<32>()?)),
             KeySource::File(path) => Self::read(path)?.ok_or_else(|| missing(path)),
             KeySource::Default(path) => match Self::read(path)? {
                 Some(keys) => Ok(keys),

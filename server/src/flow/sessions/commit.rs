@@ -139,9 +139,11 @@ where
                 if let Some(done) = replay(metadata, namespace, op).await? {
                     return Ok(done);
                 }
-                match settled? {
-                    Decision::Keep(session) => return Ok(Done { session: *session, revision, replayed: false, changed: false }),
-                    Decision::Change(_) => continue,
+                let Decision::Keep(session) = settled? else { continue };
+                let Some(named) = op else { return Ok(Done { session: *session, revision, replayed: false, changed: false }) };
+                match remember(metadata, namespace, named, *session).await? {
+                    Some(done) => return Ok(done),
+                    None => continue,
                 }
             }
         };
@@ -178,6 +180,18 @@ fn check_quota(refusals: &[Refusal]) -> Result<()> {
             let message = format!("the namespace has {value} of {counter}, hidden ones included, and may have no more: delete some, or raise the quota");
             Err(Error::new(Reason::QuotaExceeded, message).with("quota", counter).with("used", value))
         }
+    }
+}
+
+/// Remembers a request that had nothing to do, so that a late repetition does nothing either; nothing when the session changed meanwhile.
+async fn remember(metadata: &dyn Metadata, namespace: &Namespace, op: &Op, session: Loaded) -> Result<Option<Done>> {
+    let key = super::record_key(&session.id);
+    let unchanged = if session.expired { Require::Expired(key, session.revision) } else { Require::At(key, session.revision) };
+    let txn = Txn { requires: vec![unchanged], note: op.note(&session.id), ..Txn::default() };
+    match metadata.commit(namespace, Commit { alternatives: vec![txn], op: Some(op.name()) }).await? {
+        Outcome::Applied(applied) if applied.replayed => replayed(metadata, namespace, Some(op), &applied).await.map(Some),
+        Outcome::Applied(applied) => Ok(Some(Done { session, revision: applied.revision, replayed: false, changed: false })),
+        Outcome::Refused(_) => Ok(None),
     }
 }
 

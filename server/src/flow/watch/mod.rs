@@ -60,14 +60,17 @@ pub struct Hub {
     store: Arc<dyn Metadata>,
     tasks: Arc<Tasks>,
     draining: CancellationToken,
-    feeds: Mutex<HashMap<Namespace, Arc<OnceCell<Arc<Feed>>>>>,
+    feeds: Feeds,
 }
+
+/// Every feed that runs, or is about to.
+type Feeds = Arc<Mutex<HashMap<Namespace, Arc<OnceCell<Arc<Feed>>>>>>;
 
 impl Hub {
     /// No feeds yet; each starts with its first subscriber and runs in `tasks`.
     #[must_use]
     pub fn new(store: Arc<dyn Metadata>, tasks: Arc<Tasks>) -> Self {
-        Self { store, tasks, draining: CancellationToken::new(), feeds: Mutex::new(HashMap::new()) }
+        Self { store, tasks, draining: CancellationToken::new(), feeds: Feeds::default() }
     }
 
     /// Subscribes. The first message is [`Event::Opened`]; with a position that cannot be continued the second is [`Event::Reset`].
@@ -82,7 +85,7 @@ impl Hub {
                 return Ok(subscriber);
             }
             // The feed ended between the two lines above for want of subscribers: start it anew.
-            self.forget(ns, &feed).await;
+            forget(&self.feeds, ns, &feed).await;
         }
     }
 
@@ -97,17 +100,22 @@ impl Hub {
             let wake = self.store.watch(ns).await?;
             let feed = Arc::new(Feed::new(ns.clone(), Arc::clone(&self.store)));
             feed.look(true).await?;
-            self.tasks.spawn(Arc::clone(&feed).run(wake, self.tasks.stopping()));
+            let (feeds, ns, running, stop) = (Arc::clone(&self.feeds), ns.clone(), Arc::clone(&feed), self.tasks.stopping());
+            self.tasks.spawn(async move {
+                Arc::clone(&running).run(wake, stop).await;
+                forget(&feeds, &ns, &running).await;
+            });
             Ok(feed)
         });
         feed.await.cloned()
     }
+}
 
-    async fn forget(&self, ns: &Namespace, ended: &Arc<Feed>) {
-        let mut feeds = self.feeds.lock().await;
-        if feeds.get(ns).and_then(|cell| cell.get()).is_some_and(|feed| Arc::ptr_eq(feed, ended)) {
-            feeds.remove(ns);
-        }
+/// An ended feed and its memory go; a newer one of the same namespace stays.
+async fn forget(feeds: &Feeds, ns: &Namespace, ended: &Arc<Feed>) {
+    let mut feeds = feeds.lock().await;
+    if feeds.get(ns).and_then(|cell| cell.get()).is_some_and(|feed| Arc::ptr_eq(feed, ended)) {
+        feeds.remove(ns);
     }
 }
 
