@@ -74,7 +74,7 @@ impl OnRedis {
     }
 }
 
-#[async_trait::async_trait]
+#[cloakroom_server::store::conformance::async_trait]
 impl Fixture for OnRedis {
     fn store(&self) -> Arc<dyn Metadata> {
         self.current()

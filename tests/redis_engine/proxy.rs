@@ -17,15 +17,13 @@ use tokio::{
 pub(super) enum Cut {
     /// Not at all.
     Never,
-    /// When the client sends something; the server never sees it. Once.
+    /// When the client sends a script; the server never sees it. Once.
     Before,
-    /// When the server answers; the client never sees it. Once.
+    /// When the server answers a script; the client never sees it. Once.
     After,
-    /// As soon as it is made.
+    /// Whenever the client sends anything.
     Always,
 }
-
-const ALL: [Cut; 4] = [Cut::Never, Cut::Before, Cut::After, Cut::Always];
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,10 +32,13 @@ struct State {
 }
 
 impl State {
-    /// Whether to cut now; what happens once is used up.
+    fn is(&self, cut: Cut) -> bool {
+        self.cut.load(Ordering::SeqCst) == cut as u8
+    }
+
+    /// Whether to cut now. What happens once is used up.
     fn take(&self, when: Cut) -> bool {
-        let planned = ALL[usize::from(self.cut.load(Ordering::SeqCst))];
-        planned == Cut::Always || planned == when && self.cut.compare_exchange(planned as u8, Cut::Never as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.cut.compare_exchange(when as u8, Cut::Never as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 
@@ -90,14 +91,21 @@ impl Proxy {
 async fn carry(mut client: TcpStream, target: String, state: Arc<State>) {
     let mut server = TcpStream::connect(target).await.unwrap();
     let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
+    let mut asked = false;
     loop {
         let (sent, cut) = tokio::select! {
             read = client.read(&mut up) => match read {
-                Ok(n) if n > 0 && !state.take(Cut::Before) => (server.write_all(&up[..n]).await, false),
+                Ok(n) if n > 0 => {
+                    asked = up[..n].windows(7).any(|word| word == b"EVALSHA");
+                    if asked && state.take(Cut::Before) || state.is(Cut::Always) {
+                        return;
+                    }
+                    (server.write_all(&up[..n]).await, false)
+                }
                 _ => (Ok(()), true),
             },
             read = server.read(&mut down) => match read {
-                Ok(n) if n > 0 && !state.take(Cut::After) => (client.write_all(&down[..n]).await, false),
+                Ok(n) if n > 0 && !(asked && state.take(Cut::After)) => (client.write_all(&down[..n]).await, false),
                 _ => (Ok(()), true),
             },
         };

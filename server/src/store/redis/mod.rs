@@ -49,7 +49,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, cmd};
+use redis::cmd;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -195,7 +195,7 @@ impl RedisStore {
     /// What a commit sends, and the shared connection of a single server: for benchmarks that compare both ways.
     #[cfg(any(test, feature = "conformance"))]
     #[must_use]
-    pub fn raw(&self, ns: &Namespace, commit: &Commit) -> Option<(Cmd, redis::aio::ConnectionManager)> {
+    pub fn raw(&self, ns: &Namespace, commit: &Commit) -> Option<(redis::Cmd, redis::aio::ConnectionManager)> {
         match &self.link.kind {
             connect::Kind::Single(single) => Some((encode::commit(&self.frame(&self.keys.of(ns), self.floor(ns), None), commit), single.shared())),
             connect::Kind::Cluster { .. } => None,
