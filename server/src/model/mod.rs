@@ -23,3 +23,5 @@ pub mod snapshot;
 pub mod storage_state;
 pub mod time;
 pub mod tree;
+#[cfg(test)]
+mod vectors;

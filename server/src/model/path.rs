@@ -16,7 +16,8 @@ const SHOWN: usize = 120;
 /// # Errors
 /// `PATH_INVALID`, saying which rule it breaks.
 pub fn check(path: &str) -> Result<()> {
-    bounds("path", path)?;
+    length("path", path)?;
+    components(path)?;
     for component in path.split('/') {
         match component {
             "" => return Err(invalid("path", path, "has an empty component: it must be relative, without `//` and without a `/` at its end")),
@@ -27,24 +28,27 @@ pub fn check(path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks where the link at `path` points. A target is relative to the link's own directory, and `..` stands only at its beginning: from a directory, which is no link,
-/// `..` leads exactly one level up, and without a `..` behind it no further link can lead out of the profile.
+/// Checks where the link at `path` points. A target is relative to the link's own directory, and `..` stands only before the first name: from a directory, which is no
+/// link, `..` leads exactly one level up, and without a `..` behind it no further link can lead out of the profile.
 ///
 /// # Errors
 /// `PATH_INVALID`, saying which rule it breaks.
 pub fn check_target(path: &str, target: &str) -> Result<()> {
-    bounds("symlink_target", target)?;
-    let mut depth = path.split('/').count() - 1;
-    let mut down = false;
-    for component in target.split('/') {
-        match component {
-            "" => return Err(invalid("symlink_target", target, "has an empty component: it must be relative, without `//` and without a `/` at its end")),
-            ".." if down => return Err(invalid("symlink_target", target, "has a `..` behind a name: `..` may stand only at the beginning")),
-            ".." if depth == 0 => return Err(invalid("symlink_target", target, "leads out of the profile: leave this link out")),
-            ".." => depth -= 1,
-            "." => {}
-            _ => down = true,
-        }
+    let field = "symlink_target";
+    length(field, target)?;
+    if target.starts_with('/') {
+        return Err(invalid(field, target, "is absolute: make it relative, or leave this link out"));
+    }
+    let mut names = target.split('/').filter(|name| !matches!(*name, "" | ".")).peekable();
+    let mut climbs = 0;
+    while names.next_if_eq(&"..").is_some() {
+        climbs += 1;
+    }
+    if names.any(|name| name == "..") {
+        return Err(invalid(field, target, "has a `..` behind a name: `..` may stand only before the first name"));
+    }
+    if climbs > path.matches('/').count() {
+        return Err(invalid(field, target, "leads out of the profile: leave this link out"));
     }
     Ok(())
 }
@@ -70,23 +74,27 @@ pub fn shown(path: &str) -> String {
     }
 }
 
-fn bounds(field: &'static str, path: &str) -> Result<()> {
+fn length(field: &'static str, path: &str) -> Result<()> {
     if path.is_empty() || path.len() > MAX_PATH {
         return Err(invalid(field, path, &format!("has {} bytes; it needs 1 to {MAX_PATH}", path.len())));
     }
     if path.contains(['\0', '\\']) {
         return Err(invalid(field, path, "has a NUL or a backslash"));
     }
+    Ok(())
+}
+
+fn components(path: &str) -> Result<()> {
     let (mut count, mut longest) = (0, 0);
     for component in path.split('/') {
         count += 1;
         longest = longest.max(component.len());
     }
     if count > MAX_COMPONENTS {
-        return Err(invalid(field, path, &format!("has {count} components; at most {MAX_COMPONENTS} are allowed")));
+        return Err(invalid("path", path, &format!("has {count} components; at most {MAX_COMPONENTS} are allowed")));
     }
     if longest > MAX_COMPONENT {
-        return Err(invalid(field, path, &format!("has a component of {longest} bytes; at most {MAX_COMPONENT} are allowed")));
+        return Err(invalid("path", path, &format!("has a component of {longest} bytes; at most {MAX_COMPONENT} are allowed")));
     }
     Ok(())
 }
@@ -112,11 +120,12 @@ mod tests {
 
     #[test]
     fn links_cannot_lead_out_not_even_through_other_links() {
-        for (path, target) in [("l", "a"), ("l", "."), ("d/l", ".."), ("d/l", "../a/b"), ("d/e/l", "../../x"), ("d/l", "./../a")] {
+        for (path, target) in [("l", "a"), ("l", "."), ("d/l", ".."), ("d/l", "../a/b"), ("d/e/l", "../../x"), ("d/l", "./../a"), ("l", "a/"), ("l", "a//b/.")]
+        {
             assert!(check_target(path, target).is_ok(), "{path} -> {target}");
         }
         // The last one looks harmless, but if `d/up` points to `..`, then `d/up/..` is outside.
-        for (path, target) in [("l", ".."), ("l", "/etc"), ("d/l", "../../x"), ("l", ""), ("l", "a/"), ("l", "a//b"), ("l", "a\\b"), ("d/l", "up/..")] {
+        for (path, target) in [("l", ".."), ("l", "/etc"), ("d/l", "../../x"), ("l", ""), ("l", "a\\b"), ("d/l", "up/.."), ("l", "./..")] {
             assert_eq!(check_target(path, target).unwrap_err().reason(), Reason::PathInvalid, "{path} -> {target}");
         }
     }

@@ -182,4 +182,4 @@ impl Profiles {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

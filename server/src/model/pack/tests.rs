@@ -161,3 +161,15 @@ proptest! {
         let _ = decode_segment(bytes.into());
     }
 }
+
+/// Bytes that a reader in another language was tried on; they may change only with the format's version.
+#[test]
+fn the_format_stands_still() {
+    let mut writer = PackWriter::new(&secret(), &header(), 0).unwrap();
+    writer.add(FrameKind::Data, Codec::Raw, 5, b"hello").unwrap();
+    writer.add(FrameKind::Segment, Codec::Raw, 7, b"segment").unwrap();
+    writer.add(FrameKind::Commit, Codec::Raw, 6, b"commit").unwrap();
+    let object = writer.finish().unwrap();
+    let hex: String = sha256(&object).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    assert_eq!((object.len(), hex.as_str()), (285, "1a68d25953b73658ba816f8fbb783bbeecb46ee521b104f3518039c88743c403"));
+}

@@ -37,7 +37,7 @@ mod saves;
 
 /// A metadata store that counts its commits.
 #[derive(Debug)]
-struct Counting {
+pub(crate) struct Counting {
     inner: Arc<dyn Metadata>,
     commits: AtomicU64,
 }
@@ -83,11 +83,11 @@ impl Metadata for Counting {
 }
 
 /// A daemon's insides.
-struct World {
-    profiles: Arc<Profiles>,
+pub(crate) struct World {
+    pub(crate) profiles: Arc<Profiles>,
     sessions: Arc<Sessions>,
     metadata: Arc<Counting>,
-    blobs: Arc<Blobs>,
+    pub(crate) blobs: Arc<Blobs>,
     ns: Namespace,
     session: SessionId,
     _dir: Option<TempDir>,
@@ -95,11 +95,11 @@ struct World {
 
 impl World {
     /// Everything in memory.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(ProfilesConfig::default()).await
     }
 
-    async fn with(config: ProfilesConfig) -> Self {
+    pub(crate) async fn with(config: ProfilesConfig) -> Self {
         let metadata = Arc::new(Embedded::ephemeral(Limits::default()).unwrap());
         let blobs = Arc::new(Blobs::open(&BlobsConfig::memory()).unwrap());
         let world = Self::over(metadata, blobs, config, None);
@@ -127,11 +127,11 @@ impl World {
     }
 
     /// Another daemon on the same stores, without anything in its caches.
-    fn replica(&self) -> Self {
+    pub(crate) fn replica(&self) -> Self {
         Self::over(Arc::clone(&self.metadata.inner), Arc::clone(&self.blobs), self.profiles.config.clone(), None)
     }
 
-    async fn create(&self, id: &str) {
+    pub(crate) async fn create(&self, id: &str) {
         self.sessions.create(&self.ns, new_session(id, "acme").unwrap(), None).await.unwrap();
     }
 
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// The names of all objects of the lineage's packs.
-    async fn objects(&self, kind: &str) -> Vec<String> {
+    pub(crate) async fn objects(&self, kind: &str) -> Vec<String> {
         let mut names: Vec<_> = self.blobs.list(kind, 1000).await.unwrap().into_iter().map(|object| object.name).collect();
         names.sort();
         names.iter().map(|name| name.rsplit('/').next().unwrap().to_owned()).collect()
@@ -248,7 +248,7 @@ fn stores(dir: &Path) -> (Arc<dyn Metadata>, Arc<Blobs>) {
 }
 
 /// Some files, a link and an empty directory.
-fn sample() -> Tree {
+pub(crate) fn sample() -> Tree {
     Tree::default()
         .file("Default/Cookies", &vec![7; 30_000])
         .file("Default/Local Storage/leveldb/000003.log", &(0..200_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
