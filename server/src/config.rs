@@ -65,7 +65,7 @@ const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", 
 table::settings! {
     /// Everything that can be set.
     struct Config {
-        /// Where gRPC is served: IP address and port. An address other machines can reach needs [tls] and [auth], or `insecure`.
+        /// Where gRPC is served: IP address and port. An address other machines can reach needs `[tls]` and `[auth]`, or `insecure`.
         listen: SocketAddr = "127.0.0.1:7700", address();
         /// Where /healthz, /readyz and /metrics are served over plain HTTP. The same rule for the address.
         http_listen: SocketAddr = "127.0.0.1:7701", address();

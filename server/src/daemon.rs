@@ -94,9 +94,12 @@ impl Daemon {
         // The cheap checks first: a port in use must not be found out after a minute of recovery.
         let grpc = bind("listen", config.listen).await?;
         let http = bind("http_listen", config.http_listen).await?;
+        let server = server::builder(&config)?;
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
         let stores = Stores::open(&config).await?;
+        let blobs = Arc::clone(&stores.blobs);
+        metrics.show_blobs(move || blobs.counts());
         let readiness = Arc::new(Readiness::new(stores.probes(), Arc::clone(&metrics)));
         let flows = Flows::new(&stores, &config, &tasks);
         let services = services(&stores, &flows, &readiness, &config)?;
@@ -107,7 +110,6 @@ impl Daemon {
             tasks.spawn(Arc::clone(tokens).follow(tasks.stopping()));
         }
         let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
-        let server = server::builder(&config)?;
         let shared = Shared { config, tokens, metrics, tasks };
         Ok(Self { stores, flows, services, server, shared, shown, health, grpc, http })
     }

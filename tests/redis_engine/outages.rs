@@ -261,3 +261,24 @@ async fn what_a_clusters_client_repeats_is_applied_once() {
     let refused = store.commit(&ns(), Txn { adds: vec![count(-1000)], ..Txn::default() }.into()).await.unwrap();
     assert_eq!(refused, Outcome::Refused(vec![Refusal::Counter { counter: key("count"), value: 6 }]));
 }
+
+/// A server that lets nobody in is tried again, and used as soon as it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lets_nobody_in_is_used_again_when_it_does() {
+    let server = Redis::start(Options::default()).await;
+    let store = store(&server.url()).await;
+    apply(&store, write("a", "1")).await;
+    let mut operator = super::raw(&server.url()).await;
+    for (on, off) in [(["maxclients", "1"], ["maxclients", "1000"]), (["requirepass", "sesame"], ["requirepass", ""])] {
+        let () = redis::cmd("CONFIG").arg("SET").arg(&on).query_async(&mut operator).await.unwrap();
+        let _: i64 = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).query_async(&mut operator).await.unwrap();
+        eventually(async || store.get(&ns(), &[key("a")]).await.is_err_and(|error| error.reason() == Reason::MetadataUnavailable)).await;
+        for _ in 0..20 {
+            assert_eq!(store.get(&ns(), &[key("a")]).await.unwrap_err().reason(), Reason::MetadataUnavailable, "{on:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let () = redis::cmd("CONFIG").arg("SET").arg(&off).query_async(&mut operator).await.unwrap();
+        eventually(async || store.get(&ns(), &[key("a")]).await.is_ok()).await;
+    }
+    apply(&store, write("b", "1")).await;
+}

@@ -103,6 +103,25 @@ async fn a_missing_permission_is_told_at_the_start() {
 }
 
 #[tokio::test]
+async fn the_rules_for_a_single_server_and_one_more_are_enough_for_a_cluster() {
+    let mut cluster = Cluster::start(Options::default()).await;
+    let urls: Vec<_> = cluster.urls().iter().map(|url| url.replace("redis://", "redis://worker:sesame@")).collect();
+    let config = RedisConfig { urls, cluster: true, ..RedisConfig::default() };
+    let allow = async |cluster: &mut Cluster, rules: &str| {
+        for node in cluster.nodes() {
+            send(&node.url(), &format!("ACL SETUSER worker reset on >sesame {rules}")).await;
+        }
+    };
+    allow(&mut cluster, "+@connection +cluster|slots").await;
+    let error = RedisStore::connect(config.clone()).await.unwrap_err();
+    let rules = error.help().unwrap().strip_prefix("ACL SETUSER <user> ").unwrap().to_owned() + " +cluster|slots";
+    allow(&mut cluster, &rules).await;
+    let store = RedisStore::connect(config).await.unwrap();
+    apply(&store, write("a", "1")).await;
+    store.watch(&ns()).await.unwrap();
+}
+
+#[tokio::test]
 async fn nothing_of_the_rehearsal_stays() {
     let server = Redis::start(Options::default()).await;
     store(&server.url()).await;

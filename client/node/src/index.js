@@ -11,6 +11,7 @@ export * from './errors.js';
 /** @typedef {import('./connection.js').ClientOptions} ClientOptions */
 /** @typedef {import('./connection.js').TlsOptions} TlsOptions */
 /** @typedef {import('./messages.js').Change} Change */
+/** @typedef {import('./messages.js').ChangeKind} ChangeKind */
 /** @typedef {import('./messages.js').Portability} Portability */
 /** @typedef {import('./messages.js').Progress} Progress */
 /** @typedef {import('./messages.js').Session} Session */

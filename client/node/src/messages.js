@@ -66,11 +66,17 @@
  */
 
 /**
+ * What happened.
+ *
+ * @typedef {'SESSION_CREATED' | 'SESSION_UPDATED' | 'SESSION_TRANSITIONED' | 'SESSION_DELETED' | 'SESSION_EXPIRED' | 'SESSION_UNDELETED' | 'SESSION_PURGED'
+ *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'INVALIDATED'} ChangeKind
+ */
+
+/**
  * One change, as a watch tells it.
  *
  * @typedef {object} Change
- * @property {string} kind `SESSION_CREATED`, `SESSION_UPDATED`, `SESSION_TRANSITIONED`, `SESSION_DELETED`, `SESSION_EXPIRED`, `SESSION_UNDELETED`,
- *   `SESSION_PURGED`, `STORAGE_STATE_PUT`, `PROFILE_SAVED` or `INVALIDATED`; `UNKNOWN` if the daemon is newer than this client
+ * @property {ChangeKind | 'UNKNOWN'} kind what happened; `UNKNOWN` if the daemon is newer than this client
  * @property {number} revision the revision of the transaction; changes of one transaction share it
  * @property {string} sessionId the session
  * @property {string} businessId its business after the change

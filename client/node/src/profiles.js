@@ -1,6 +1,6 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
-/** @file Profiles: walk, hash, diff, save; load, verify, rename. The algorithm stands in `profile.proto`; beside gRPC, SHA-256 and zlib this page is all it takes. */
+/** @file Profiles: walk, hash, diff, save; load, verify, rename. The algorithm stands in `profile.proto`, what a tree is made of in `tree.js`. */
 
 import fs from 'node:fs';
 import path from 'node:path';
@@ -8,7 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { LoadFailed, LocalError } from './errors.js';
 import { faultInName } from './paths.js';
-import { inflate, readAt, setAttributes, signatureAt, squeeze, writeAt } from './system.js';
+import { inflate, namesIn, readAt, setAttributes, signatureAt, squeeze, writeAt } from './system.js';
 import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, manifestRoot, spanOf, toWire } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -20,6 +20,8 @@ import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, man
 const MESSAGE = 64 * LEAF;
 
 /**
+ * Walks a directory, never through a link, and hashes what is not known or was touched since.
+ *
  * @param {string} directory
  * @param {(path: string) => boolean} keeps
  * @param {Map<string, Entry>} [known] taken as it is while untouched
@@ -29,7 +31,7 @@ export async function scan(directory, keeps, known = new Map()) {
   /** @type {Entry[]} */
   const found = [];
   const walk = async (/** @type {string} */ parent) => {
-    for (const bytes of fs.readdirSync(directory + parent, { encoding: 'buffer' })) {
+    for (const bytes of namesIn(directory + parent)) {
       const name = `${parent}/${bytes}`.slice(1);
       if (!keeps(name)) continue;
       if (faultInName(bytes)) throw LocalError.path(name, faultInName(bytes));
@@ -45,6 +47,8 @@ export async function scan(directory, keeps, known = new Map()) {
 }
 
 /**
+ * Finds what has to travel to make one tree of another.
+ *
  * @param {Entry[]} base in order of their paths
  * @param {Entry[]} next likewise
  * @returns {Difference} exactly as `client/vectors/README.md` says
@@ -92,6 +96,8 @@ export function diff(base, next) {
 }
 
 /**
+ * Cuts a difference where its messages are full.
+ *
  * @param {Difference} change
  * @returns {Generator<Difference>} the same, in pieces that fit a message each
  */
@@ -125,6 +131,8 @@ export function* cut({ entries, removed, runs }) {
 }
 
 /**
+ * Reads the data of a piece, which must still be what was hashed, and packs it.
+ *
  * @param {string} directory
  * @param {Entry[]} all the entries of the whole difference
  * @param {Difference} piece
@@ -258,7 +266,7 @@ export class Assembly {
         throw LoadFailed.because(`${JSON.stringify(name)} is not in a directory`);
     const entries = [...all.values()].sort(byPath);
     const root = manifestRoot(entries);
-    if (!root.equals(this.root) || !root.equals(this.begin.snapshot.manifestRoot))
+    if (!root.equals(this.root) || !root.equals(this.begin.snapshot?.manifestRoot ?? Buffer.alloc(0)))
       throw LoadFailed.because('the whole has another manifest root than announced', 'DIGEST_MISMATCH');
     return entries;
   }

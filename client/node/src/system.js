@@ -102,6 +102,19 @@ export function withFile(path, how, use) {
 }
 
 /**
+ * @param {string} directory
+ * @returns {Buffer[]} the names in it; none if it has just vanished
+ */
+export function namesIn(directory) {
+  try {
+    return fs.readdirSync(directory, { encoding: 'buffer' });
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error;
+    return [];
+  }
+}
+
+/**
  * @param {string} path
  * @param {number} position
  * @param {number} length

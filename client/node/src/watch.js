@@ -8,7 +8,7 @@ import { CloakroomError } from './errors.js';
 import { change, duration, seconds, short } from './messages.js';
 
 /** @typedef {import('./messages.js').Change} Change */
-/** @typedef {{ sessionId?: string, businessId?: string, email?: string, kinds?: string[] }} Selector given fields must all match; several selectors are alternatives */
+/** @typedef {{ sessionId?: string, businessId?: string, email?: string, kinds?: import('./messages.js').ChangeKind[] }} Selector given fields must all match; several selectors are alternatives */
 
 /**
  * @typedef {object} WatchOptions

@@ -779,12 +779,12 @@ scenario('watch-selectors', async (t) => {
   const wanted = await fresh({ email });
   const other = await fresh();
   const watches = [];
-  for (const selector of [
+  for (const selector of /** @type {import('../src/index.js').Selector[]} */ ([
     { businessId: wanted.businessId },
     { email },
     { sessionId: wanted.id },
     { businessId: wanted.businessId, kinds: ['SESSION_DELETED'] },
-  ]) {
+  ])) {
     watches.push(await listen(t, { selectors: [selector] }));
   }
   for (const { id } of [other, wanted]) {

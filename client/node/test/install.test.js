@@ -122,7 +122,7 @@ test('packed, with types that a strict program compiles against', (t) => {
   assert.equal(fs.existsSync(`${installed}/test`), false);
   fs.writeFileSync(
     `${app}/use.ts`,
-    `import { Client, ParentNotHead, type Session, type Snapshot, type WatchEvent } from 'cloakroom-client';
+    `import { Client, ParentNotHead, type Selector, type Session, type Snapshot, type WatchEvent } from 'cloakroom-client';
      import { openContext, saveContext } from 'cloakroom-client/playwright';
      const client = new Client('127.0.0.1:7700', { namespace: 'n', tls: { ca: 'pem' } });
      const session: Session = await client.sessions.create({ businessId: 'b', ttlSeconds: 3600 });
@@ -144,6 +144,9 @@ test('packed, with types that a strict program compiles against', (t) => {
      try { await saveContext(client, session.id, context, 'profile'); } catch (error) { if (error instanceof ParentNotHead) console.log(error.metadata.head, title); }
      // @ts-expect-error a state that does not exist
      await client.sessions.transition(session.id, 'SLEEPING');
+     // @ts-expect-error a kind that does not exist
+     const selector: Selector = { kinds: ['PROFILE_EATEN'] };
+     console.log(selector);
      // @ts-expect-error a policy that does not exist
      await client.save(session.id, 'profile', { policy: 'some' });`,
   );

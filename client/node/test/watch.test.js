@@ -218,7 +218,7 @@ test('selectors travel', async (t) => {
 
 test('a kind that does not exist is refused, and does not widen the watch', async (t) => {
   const { client } = await scripted(t, (call) => call.write(opened('one')));
-  assert.throws(() => client.watch({ selectors: [{ kinds: ['PROFILE_EATEN'] }] }), /PROFILE_EATEN.*PROFILE_SAVED/);
+  assert.throws(() => client.watch({ selectors: [{ kinds: [/** @type {any} */ ('PROFILE_EATEN')] }] }), /PROFILE_EATEN.*PROFILE_SAVED/);
 });
 
 test('pauses grow, are spread over all of their length, and never fall below what was asked for', () => {

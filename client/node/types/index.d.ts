@@ -8,6 +8,7 @@ export type StoreInfo = import("./client.js").StoreInfo;
 export type ClientOptions = import("./connection.js").ClientOptions;
 export type TlsOptions = import("./connection.js").TlsOptions;
 export type Change = import("./messages.js").Change;
+export type ChangeKind = import("./messages.js").ChangeKind;
 export type Portability = import("./messages.js").Portability;
 export type Progress = import("./messages.js").Progress;
 export type Session = import("./messages.js").Session;

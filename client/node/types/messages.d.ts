@@ -59,11 +59,16 @@
  * @property {string} uploadId the upload that made it
  */
 /**
+ * What happened.
+ *
+ * @typedef {'SESSION_CREATED' | 'SESSION_UPDATED' | 'SESSION_TRANSITIONED' | 'SESSION_DELETED' | 'SESSION_EXPIRED' | 'SESSION_UNDELETED' | 'SESSION_PURGED'
+ *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'INVALIDATED'} ChangeKind
+ */
+/**
  * One change, as a watch tells it.
  *
  * @typedef {object} Change
- * @property {string} kind `SESSION_CREATED`, `SESSION_UPDATED`, `SESSION_TRANSITIONED`, `SESSION_DELETED`, `SESSION_EXPIRED`, `SESSION_UNDELETED`,
- *   `SESSION_PURGED`, `STORAGE_STATE_PUT`, `PROFILE_SAVED` or `INVALIDATED`; `UNKNOWN` if the daemon is newer than this client
+ * @property {ChangeKind | 'UNKNOWN'} kind what happened; `UNKNOWN` if the daemon is newer than this client
  * @property {number} revision the revision of the transaction; changes of one transaction share it
  * @property {string} sessionId the session
  * @property {string} businessId its business after the change
@@ -319,14 +324,17 @@ export type Snapshot = {
     uploadId: string;
 };
 /**
+ * What happened.
+ */
+export type ChangeKind = "SESSION_CREATED" | "SESSION_UPDATED" | "SESSION_TRANSITIONED" | "SESSION_DELETED" | "SESSION_EXPIRED" | "SESSION_UNDELETED" | "SESSION_PURGED" | "STORAGE_STATE_PUT" | "PROFILE_SAVED" | "INVALIDATED";
+/**
  * One change, as a watch tells it.
  */
 export type Change = {
     /**
-     * `SESSION_CREATED`, `SESSION_UPDATED`, `SESSION_TRANSITIONED`, `SESSION_DELETED`, `SESSION_EXPIRED`, `SESSION_UNDELETED`,
-     * `SESSION_PURGED`, `STORAGE_STATE_PUT`, `PROFILE_SAVED` or `INVALIDATED`; `UNKNOWN` if the daemon is newer than this client
+     * what happened; `UNKNOWN` if the daemon is newer than this client
      */
-    kind: string;
+    kind: ChangeKind | "UNKNOWN";
     /**
      * the revision of the transaction; changes of one transaction share it
      */

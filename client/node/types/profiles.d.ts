@@ -1,4 +1,6 @@
 /**
+ * Walks a directory, never through a link, and hashes what is not known or was touched since.
+ *
  * @param {string} directory
  * @param {(path: string) => boolean} keeps
  * @param {Map<string, Entry>} [known] taken as it is while untouched
@@ -6,17 +8,23 @@
  */
 export function scan(directory: string, keeps: (path: string) => boolean, known?: Map<string, Entry>): Promise<Entry[]>;
 /**
+ * Finds what has to travel to make one tree of another.
+ *
  * @param {Entry[]} base in order of their paths
  * @param {Entry[]} next likewise
  * @returns {Difference} exactly as `client/vectors/README.md` says
  */
 export function diff(base: Entry[], next: Entry[]): Difference;
 /**
+ * Cuts a difference where its messages are full.
+ *
  * @param {Difference} change
  * @returns {Generator<Difference>} the same, in pieces that fit a message each
  */
 export function cut({ entries, removed, runs }: Difference): Generator<Difference>;
 /**
+ * Reads the data of a piece, which must still be what was hashed, and packs it.
+ *
  * @param {string} directory
  * @param {Entry[]} all the entries of the whole difference
  * @param {Difference} piece

@@ -52,6 +52,11 @@ export function signatureAt(path: string): string;
  */
 export function withFile<T>(path: string, how: "read" | "write", use: (fd: number) => T): T;
 /**
+ * @param {string} directory
+ * @returns {Buffer[]} the names in it; none if it has just vanished
+ */
+export function namesIn(directory: string): Buffer[];
+/**
  * @param {string} path
  * @param {number} position
  * @param {number} length

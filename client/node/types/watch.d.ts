@@ -43,7 +43,7 @@ export type Selector = {
     sessionId?: string;
     businessId?: string;
     email?: string;
-    kinds?: string[];
+    kinds?: import("./messages.js").ChangeKind[];
 };
 export type WatchOptions = {
     /**

@@ -9,7 +9,10 @@ use opentelemetry::{
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use crate::model::error::{Error, Reason, Result};
+use crate::{
+    model::error::{Error, Reason, Result},
+    store::blobs::Counts,
+};
 
 /// Bounds of latency histograms in seconds: from a read on loopback (0.3 ms) to the slowest unary call (10 s), finer where calls are.
 const LATENCY: [f64; 14] = [0.000_25, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 1.0, 4.0, 10.0];
@@ -51,6 +54,8 @@ impl Metrics {
         let meter = provider.meter("cloakroom");
         let build = meter.u64_gauge("cloakroom.build.info").with_description("Always 1; its labels say what this daemon is.").build();
         build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+        let memory = meter.u64_observable_gauge("process.resident_memory").with_unit("By").with_description("Memory of the process that is in RAM.");
+        memory.with_callback(|seen| resident().into_iter().for_each(|bytes| seen.observe(bytes, &[]))).build();
         Ok(Self {
             calls: meter.u64_counter("cloakroom.grpc.calls").with_description("Calls that ended, by service, method and code.").build(),
             latency: meter
@@ -74,6 +79,29 @@ impl Metrics {
         self.provider.meter("cloakroom")
     }
 
+    /// Also shows what the blob store was asked for.
+    pub fn show_blobs(&self, counts: impl Fn() -> Counts + Send + Sync + 'static) {
+        let (meter, counts) = (self.meter(), Arc::new(counts));
+        let asked = Arc::clone(&counts);
+        let requests = meter.u64_observable_counter("cloakroom.blobs.requests").with_description("Requests to the blob store, by kind.");
+        requests
+            .with_callback(move |seen| {
+                let counts = asked();
+                for (kind, count) in [("put", counts.puts), ("get", counts.gets), ("list", counts.lists), ("delete", counts.deletes)] {
+                    seen.observe(count, &[KeyValue::new("kind", kind)]);
+                }
+            })
+            .build();
+        let bytes = meter.u64_observable_counter("cloakroom.blobs").with_unit("By").with_description("Bytes written to and read from the blob store.");
+        bytes
+            .with_callback(move |seen| {
+                let counts = counts();
+                seen.observe(counts.bytes_written, &[KeyValue::new("direction", "written")]);
+                seen.observe(counts.bytes_read, &[KeyValue::new("direction", "read")]);
+            })
+            .build();
+    }
+
     /// Everything in the text format of Prometheus.
     ///
     /// # Errors
@@ -82,6 +110,13 @@ impl Metrics {
         let encoded = TextEncoder::new().encode_to_string(&self.registry.gather());
         encoded.map_err(|error| Error::new(Reason::Internal, "metrics cannot be written").with_source(error))
     }
+}
+
+/// The process's resident memory in bytes, where the operating system says so (Linux: proc(5), `VmRSS`).
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib: u64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// Counts one open connection for as long as it lives.

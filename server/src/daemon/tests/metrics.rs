@@ -26,7 +26,10 @@ fn check(text: &str) -> BTreeMap<String, String> {
         let (series, value) = line.rsplit_once(' ').expect("a value");
         let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
         let name = series.split('{').next().unwrap();
-        assert!(name.starts_with("cloakroom_") && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+        assert!(
+            (name.starts_with("cloakroom_") || name.starts_with("process_")) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+            "{name}"
+        );
         assert!(!series.contains("otel_scope"), "{series}");
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end).filter(|base| types.contains_key(*base))).unwrap_or(name);
         let kind = types.get(family).unwrap_or_else(|| panic!("{name} has no TYPE before its samples"));
@@ -60,6 +63,9 @@ async fn metrics_are_valid_and_described() {
         ("cloakroom_grpc_calls_in_flight", "gauge"),
         ("cloakroom_grpc_connections", "gauge"),
         ("cloakroom_store_up", "gauge"),
+        ("cloakroom_blobs_requests_total", "counter"),
+        ("cloakroom_blobs_bytes_total", "counter"),
+        ("process_resident_memory_bytes", "gauge"),
     ] {
         assert_eq!(types.get(name).map(String::as_str), Some(kind), "{name} in\n{text}");
     }
@@ -67,6 +73,7 @@ async fn metrics_are_valid_and_described() {
     assert!(text.contains(calls), "{text}");
     assert!(text.contains("cloakroom_grpc_call_duration_seconds_count{method=\"GetServerInfo\",service=\"cloakroom.v1.AdminService\"} 3"), "{text}");
     assert!(text.contains("cloakroom_store_up{store=\"metadata\"} 1"), "{text}");
+    assert!(!text.contains("cloakroom_blobs_requests_total{kind=\"put\"} 0"), "the start tries the blob store: {text}");
     assert!(text.contains("in_flight{method=\"GetServerInfo\",service=\"cloakroom.v1.AdminService\"} 0"), "{text}");
     daemon.stop().await.unwrap();
 }

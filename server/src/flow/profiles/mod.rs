@@ -31,11 +31,13 @@ use crate::{
 mod commit;
 mod faults;
 mod frames;
+mod head;
 mod intent;
 mod load;
 mod manifests;
 mod messages;
 mod occupant;
+mod repeat;
 mod save;
 mod seal;
 mod snapshots;
@@ -47,7 +49,8 @@ pub use faults::Held;
 pub use faults::{FaultPoint, Faults};
 pub use load::{Load, LoadPiece, LoadRequest};
 pub use manifests::Stored;
-pub use save::{Begin, Budget, Repeat, Save, Saved, Saving};
+pub use repeat::Repeat;
+pub use save::{Begin, Budget, Save, Saved, Saving};
 pub use snapshots::{EntryPage, SnapshotPage, Status};
 
 use frames::Frames;

@@ -3,17 +3,16 @@
 //! Memory is bounded by bytes: whoever reads a message holds a permit for it before ([`Save::reserve`]), which shrinks to what is kept of it and lives as long. A save that has to
 //! wait for a permit holds none: it first moves its bytes out, so that saves never wait for each other in a circle.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ring::digest::{Context, SHA256};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
 use super::{
-    Lineage, Profiles, SnapshotView, Stored,
+    Lineage, Profiles, Repeat, SnapshotView, Stored,
     commit::Draft,
     spill::{Pending, Spilled},
 };
@@ -126,7 +125,7 @@ impl Profiles {
         let lineage = self.lineage(&begin.namespace, &session).await?;
         if let Some(done) = uploaded(lineage.id, found.next())? {
             let view = self.snapshot(&begin.namespace, &session, done).await?.ok_or_else(|| missing_result(done))?;
-            return Ok(Saving::Repeat(Box::new(Repeat { lineage: lineage.id, upload: begin.upload, view, state: None })));
+            return Ok(Saving::Repeat(Box::new(Repeat::new(lineage.id, begin.upload, view))));
         }
         session.check_conditions(&begin.etag, begin.lease_token)?;
         let parent = self.parent(&lineage, &session, begin.parent).await?;
@@ -316,49 +315,6 @@ impl Save {
         self.spill().await?;
         self.settle_packs().await
     }
-}
-
-/// A save that was committed before, sent once more.
-pub struct Repeat {
-    lineage: LineageId,
-    upload: UploadId,
-    view: SnapshotView,
-    state: Option<Context>,
-}
-
-impl fmt::Debug for Repeat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Repeat").field("upload", &self.upload).field("snapshot", &self.view.id).finish_non_exhaustive()
-    }
-}
-
-impl Repeat {
-    /// Takes a piece of the storage state.
-    pub fn storage_state(&mut self, chunk: &[u8]) {
-        self.state.get_or_insert_with(|| Context::new(&SHA256)).update(chunk);
-    }
-
-    /// Ends it: the same content has the first result.
-    ///
-    /// # Errors
-    /// `REQUEST_ID_REUSED` when it is another content.
-    pub fn end(self, root: &Root) -> Result<Saved> {
-        let mut sha = Root::default();
-        let state = self.state.map(|state| {
-            sha.copy_from_slice(state.finish().as_ref());
-            &sha
-        });
-        if snapshot_id(self.lineage, &self.upload, root, state) == self.view.id {
-            return Ok(Saved { view: self.view });
-        }
-        Err(reused(&self.upload))
-    }
-}
-
-/// The upload id was used for another content.
-pub(super) fn reused(upload: &UploadId) -> Error {
-    let message = format!("upload_id {upload} was used for a save with another content: give every save its own");
-    Error::new(Reason::RequestIdReused, message).with_field("begin.upload_id")
 }
 
 impl Saved {

@@ -1,6 +1,6 @@
 //! Transactions of every kind, failed after each of their steps: what is stored afterwards is the state before or the state after, and a repetition finds out which.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Fixture,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{error::Reason, time::Micros},
-    store::metadata::{Applied, Commit, Direction, Found, Index, Life, MAX_NUMBER, Number, Outcome, Range, Refusal, Require, Scope},
+    store::metadata::{Applied, Commit, Direction, Found, Index, Life, LogEntry, MAX_NUMBER, Number, Outcome, Range, Refusal, Require, Scope},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -111,6 +111,43 @@ async fn one_fault(fixture: &dyn Fixture, kind: usize, steps: u32) -> bool {
     assert_eq!(applied, Applied { replayed: !before, ..expected }, "{what}");
     assert_same(&scene, &model, what).await;
     answer.is_err()
+}
+
+/// Commits that come together may be written together; a fault in one must leave nothing of it behind, and spare what was acknowledged.
+pub(super) async fn a_fault_among_concurrent_commits_leaves_each_all_or_nothing(fixture: &dyn Fixture) {
+    const COMMITS: usize = 12;
+    let mut failures = 0;
+    for steps in (0..100).step_by(3) {
+        let scene = fresh(fixture);
+        scene.apply(txn()).await;
+        fixture.faults().fail_after(steps);
+        let commits = (0..COMMITS).map(|n| {
+            let name = format!("r{n}");
+            let draft = txn().put(&name, "1").member("i", &name, 1).add("c", 1, 100).event(Scope::Sessions, &name).event(Scope::Cache, &name);
+            scene.store.commit(&scene.ns, draft.op(&name))
+        });
+        let answers = futures::future::join_all(commits).await;
+        let _ = fixture.faults().clear();
+        let names = |entries: Vec<LogEntry>| entries.into_iter().map(|entry| String::from_utf8(entry.payload.to_vec()).unwrap()).collect::<BTreeSet<_>>();
+        let logged = names(scene.log(Scope::Sessions).await);
+        assert_eq!(names(scene.log(Scope::Cache).await), logged);
+        let members: BTreeSet<String> = scene.members("i").await.into_iter().map(|(_, member)| member).collect();
+        assert_eq!(members, logged, "after a fault at step {steps}");
+        assert_eq!(scene.counter("c").await, i64::try_from(logged.len()).unwrap(), "after a fault at step {steps}");
+        for (n, answer) in answers.into_iter().enumerate() {
+            let name = format!("r{n}");
+            assert_eq!(scene.absent(&name).await, !logged.contains(&name), "{name} after a fault at step {steps}");
+            match answer {
+                Ok(Outcome::Applied(_)) => assert!(logged.contains(&name), "{name} was acknowledged and is gone"),
+                Ok(Outcome::Refused(refusals)) => panic!("{refusals:?}"),
+                Err(error) => {
+                    assert_eq!(error.reason(), Reason::MetadataUnavailable, "{error:?}");
+                    failures += 1;
+                }
+            }
+        }
+    }
+    assert!(failures > 0, "no fault was met");
 }
 
 /// Compares everything that the transactions above can have changed.

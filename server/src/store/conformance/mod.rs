@@ -67,7 +67,7 @@ macro_rules! conformance {
     };
     (@rules [$make:ident [$($given:tt)*]]) => {
         $crate::conformance! {
-            @$make [$($given)*] [a_fault_after_any_step_leaves_all_or_nothing]
+            @$make [$($given)*] [a_fault_after_any_step_leaves_all_or_nothing a_fault_among_concurrent_commits_leaves_each_all_or_nothing]
             alternatives_pick_the_first_that_holds
             each_alternative_names_the_first_thing_against_it
             thirty_two_alternatives_fit

@@ -1,18 +1,9 @@
 //! Connections to Redis: a single server or a Cluster. Another kind, such as Sentinel, is another variant of [`Kind`].
 
-use std::{
-    fmt,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use bb8_redis::{RedisConnectionManager, bb8};
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, ProtocolVersion, RedisError, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    Cmd, ConnectionInfo, ErrorKind, ProtocolVersion, RedisResult, ServerErrorKind, Value,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
@@ -21,18 +12,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    breaker::{Breaker, Pauses},
     config::{RedisConfig, location, tcp},
     failure::Failure,
     script::{Args, Lua},
+    single::Single,
 };
 use crate::model::error::{Error, Result};
 
 /// Longest time to wait for a TCP connection and its handshake.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Shortest time between two connections that are made because the server turned out to be a replica.
-const RENEWAL: Duration = Duration::from_millis(500);
-
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
 /// The way to Redis.
 pub(super) struct Link {
     /// `host:port`, several with commas between.
@@ -56,18 +44,6 @@ pub(super) enum Kind {
     },
 }
 
-/// One server: a shared connection for ordinary commands and scripts, and a pool for work that needs a connection of its own and takes less than 500 ms, which is the
-/// longest that the pool's connections wait.
-pub(super) struct Single {
-    /// For further connections.
-    pub(super) client: Client,
-    /// For work of its own.
-    pub(super) pool: bb8::Pool<RedisConnectionManager>,
-    shared: RwLock<ConnectionManager>,
-    breaker: Breaker,
-    renewed: AtomicU64,
-}
-
 impl Link {
     /// Connects.
     ///
@@ -85,7 +61,7 @@ impl Link {
                 return Ok(Kind::Cluster { addresses, connection });
             }
             let address = addresses.into_iter().next().ok_or((ErrorKind::InvalidClientConfig, "no address"))?;
-            Ok(Kind::Single(Box::new(Single::connect(address, limit, config.pool).await?)))
+            Ok(Kind::Single(Box::new(Single::connect(address, &location, limit, config.pool).await?)))
         };
         match timeout(limit, attempt).await {
             Ok(Ok(kind)) => Ok(Self { location, limit, kind }),
@@ -166,104 +142,10 @@ impl Link {
 
     /// Brings the connection back after an outage, until `stop`.
     pub(super) async fn mend(&self, stop: CancellationToken) {
-        let Kind::Single(single) = &self.kind else { return };
-        while stop.run_until_cancelled(single.breaker.until_open()).await.is_some() {
-            let mut pauses = Pauses::new();
-            let mended = async {
-                while !single.mend(self.limit).await {
-                    tokio::time::sleep(pauses.next()).await;
-                }
-            };
-            if stop.run_until_cancelled(mended).await.is_some() {
-                tracing::info!(redis = %self.location, "Redis answers again");
-            }
+        if let Kind::Single(single) = &self.kind {
+            single.mend(self.limit, stop).await;
         }
     }
-}
-
-impl Single {
-    async fn connect(address: ConnectionInfo, limit: Duration, size: u32) -> RedisResult<Self> {
-        let client = Client::open(address.clone())?;
-        let pool = bb8::Pool::builder().max_size(size).connection_timeout(limit).retry_connection(false).build_unchecked(RedisConnectionManager::new(address)?);
-        let mut shared = shared(&client)?;
-        redis::cmd("PING").exec_async(&mut shared).await?;
-        Ok(Self { client, pool, shared: RwLock::new(shared), breaker: Breaker::new(), renewed: AtomicU64::new(0) })
-    }
-
-    async fn run(&self, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
-        if self.breaker.is_open() {
-            return Err(Failure::Away);
-        }
-        let began = self.breaker.now();
-        let mut shared = self.shared();
-        let mut answer = within(limit, cmd.query_async(&mut shared)).await;
-        // The manager keeps the result of its last attempt to connect: a refusal may be older than the server. Nothing was sent, so anything may be sent again.
-        if matches!(&answer, Err(Failure::Redis(error)) if error.is_connection_refusal()) {
-            answer = within(limit, cmd.query_async(&mut shared)).await;
-        }
-        match &answer {
-            Err(failure) if is_outage(failure) => {
-                if self.breaker.failed(failure, began) {
-                    tracing::warn!(?failure, "Redis is away; commands fail until it answers again");
-                }
-            }
-            answered => {
-                self.breaker.answered();
-                if answered.as_ref().is_err_and(|failure| failure.is_code("READONLY")) {
-                    self.leave_replica();
-                }
-            }
-        }
-        answer
-    }
-
-    /// The server is a replica now: whatever its address leads to next may be the master.
-    fn leave_replica(&self) {
-        let now = self.breaker.now();
-        let before = self.renewed.load(Ordering::Relaxed);
-        let due = u128::from(now.saturating_sub(before)) >= RENEWAL.as_micros();
-        if due && self.renewed.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.renew();
-        }
-    }
-
-    /// The shared connection.
-    pub(super) fn shared(&self) -> ConnectionManager {
-        self.shared.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn renew(&self) {
-        match shared(&self.client) {
-            Ok(new) => *self.shared.write().unwrap_or_else(PoisonError::into_inner) = new,
-            Err(error) => tracing::error!(%error, "no new connection to Redis can be prepared"),
-        }
-    }
-
-    /// One attempt to reach the server again; a new connection, for the old one may hang for ever.
-    async fn mend(&self, limit: Duration) -> bool {
-        self.renew();
-        let mut shared = self.shared();
-        let reached = within(limit, redis::cmd("PING").exec_async(&mut shared)).await.is_ok();
-        if reached {
-            self.breaker.close();
-        }
-        reached
-    }
-
-    async fn exclusive(&self, cmd: &Cmd) -> RedisResult<Value> {
-        let mut connection = self.pool.get().await.map_err(|error| match error {
-            bb8::RunError::User(error) => error,
-            bb8::RunError::TimedOut => RedisError::from((ErrorKind::Io, "no connection of the pool became free")),
-        })?;
-        cmd.query_async(&mut *connection).await
-    }
-}
-
-/// A shared connection that connects at its first command, and again after it was lost; one attempt each, for [`Link::mend`] does the rest.
-fn shared(client: &Client) -> RedisResult<ConnectionManager> {
-    let config =
-        ConnectionManagerConfig::new().set_number_of_retries(0).set_connection_timeout(Some(CONNECT)).set_response_timeout(None).set_pipeline_buffer_size(1000);
-    ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
 /// How a Cluster is reached: the crate's own defaults wait 1.3 s to 11 min between attempts.
@@ -286,13 +168,6 @@ pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = Redi
         Ok(Err(error)) if error.is_timeout() => Err(Failure::Late(limit)),
         Ok(Err(error)) => Err(Failure::Redis(error)),
         Err(_) => Err(Failure::Late(limit)),
-    }
-}
-
-fn is_outage(failure: &Failure) -> bool {
-    match failure {
-        Failure::Away | Failure::Late(_) => true,
-        Failure::Redis(error) => error.is_io_error(),
     }
 }
 

@@ -81,6 +81,9 @@ fn describe(error: &RedisError) -> (Reason, String) {
     if let Some(&(_, reason, message)) = SAID.iter().find(|(code, ..)| said(error, code)) {
         return (reason, message.to_owned());
     }
+    if error.detail().is_some_and(|detail| detail.contains("max number of clients")) {
+        return (Reason::MetadataUnavailable, "has no room for another client; raise maxclients".to_owned());
+    }
     if error.is_cluster_error() {
         return (Reason::MetadataUnavailable, "is a Cluster whose nodes are changing".to_owned());
     }

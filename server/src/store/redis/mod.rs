@@ -17,6 +17,12 @@
 //! | `namespaces`           | set    | every namespace, in a slot of its own                                                    |
 //!
 //! Each stands behind the configured prefix. The times are the server's; the daemon's clock decides nothing.
+//!
+//! Where users have few rights, these are enough with the default prefix (a Cluster's user needs `+cluster|slots` as well):
+//!
+//! ```text
+//! ACL SETUSER <user> ~cloakroom:* &cloakroom:* +@read +@write +@scripting +@pubsub +@connection +info +time +config|get
+//! ```
 
 mod breaker;
 mod config;
@@ -30,6 +36,7 @@ mod probe;
 mod read;
 mod rehearse;
 mod script;
+mod single;
 mod wake;
 
 use std::{
