@@ -11,7 +11,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,6 +47,8 @@ const WANTED: usize = 1_000;
 pub struct SessionCache {
     entries: Cache<(Namespace, String), Entry>,
     followed: Mutex<Followed>,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +56,7 @@ struct Entry {
     session: Loaded,
     /// The namespace's revision when it was read.
     revision: Revision,
+    /// When that reading began: from before the store looked at its clock, so that no delay on the way makes the copy younger than it is.
     read: Instant,
     epoch: u64,
 }
@@ -79,7 +85,12 @@ struct Progress {
 
 impl Default for SessionCache {
     fn default() -> Self {
-        Self { entries: Cache::builder().max_capacity(ENTRIES).time_to_live(MAX_AGE).build(), followed: Mutex::default() }
+        Self {
+            entries: Cache::builder().max_capacity(ENTRIES).time_to_live(MAX_AGE).build(),
+            followed: Mutex::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 }
 
@@ -149,19 +160,32 @@ impl SessionCache {
         }
     }
 
-    /// Keeps what was read when the namespace stood at `revision`, unless a change came since.
-    pub(super) fn keep(&self, namespace: &Namespace, session: &Loaded, revision: Revision) {
+    /// Keeps what a reading that began then found when the namespace stood at `revision`, unless a change came since.
+    pub(super) fn keep(&self, namespace: &Namespace, session: &Loaded, revision: Revision, began: Instant) {
         // The lock is held over the insertion: a change applied after the check also finds the copy.
         let mut followed = self.followed();
         let Some(progress) = followed.namespaces.get_mut(namespace) else { return };
         if revision >= *progress.floor(session.id.as_str()) {
-            let entry = Entry { session: session.clone(), revision, read: clock::monotonic(), epoch: progress.epoch };
+            let entry = Entry { session: session.clone(), revision, read: began, epoch: progress.epoch };
             self.entries.insert((namespace.clone(), session.id.to_string()), entry);
         }
     }
 
     /// A copy that is as good as a reading at the answered revision, read at `min_revision` or later.
     pub(super) fn get(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
+        let found = self.find(namespace, id, min_revision);
+        let count = if found.is_some() { &self.hits } else { &self.misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// How many readings were answered from copies, and how many were not.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    fn find(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
         // The lock is held over the look-up: what is found was not voided by a change within `verified`.
         let mut followed = self.followed();
         let Some(progress) = followed.namespaces.get_mut(namespace) else {
@@ -242,7 +266,7 @@ mod tests {
     #[test]
     fn a_copy_is_served_with_the_revision_that_the_log_was_read_to() {
         let (cache, namespace, session) = followed();
-        cache.keep(&namespace, &session, Revision(10));
+        cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         assert_eq!(cache.get(&namespace, &session.id, Revision::ZERO).unwrap().1, Revision(10));
         cache.verified_through(&namespace, Revision(12));
         assert_eq!(cache.get(&namespace, &session.id, Revision(10)).unwrap().1, Revision(12));
@@ -252,12 +276,12 @@ mod tests {
     #[test]
     fn a_change_voids_the_copy_and_a_slow_reading_does_not_bring_it_back() {
         let (cache, namespace, session) = followed();
-        cache.keep(&namespace, &session, Revision(10));
+        cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         cache.apply(&namespace, Revision(11), &[change()]);
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
-        cache.keep(&namespace, &session, Revision(10));
+        cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "it was read before the change");
-        cache.keep(&namespace, &session, Revision(11));
+        cache.keep(&namespace, &session, Revision(11), clock::monotonic());
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_some());
         cache.wrote(&namespace, &session.id, Revision(12));
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
@@ -267,7 +291,7 @@ mod tests {
     fn changes_of_other_sessions_do_not_keep_a_reading_out() {
         let (cache, namespace, session) = followed();
         cache.apply(&namespace, Revision(11), &[Change { session: "b".to_owned(), ..Change::default() }]);
-        cache.keep(&namespace, &session, Revision(10));
+        cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_some());
     }
 
@@ -291,10 +315,10 @@ mod tests {
     #[test]
     fn nothing_is_served_after_a_reset_or_while_nobody_follows() {
         let (cache, namespace, session) = followed();
-        cache.keep(&namespace, &session, Revision(10));
+        cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         cache.reset(&namespace);
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
-        cache.keep(&namespace, &session, Revision(10));
+        cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         cache.verified_through(&namespace, Revision(10));
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "copies from before the reset stay void");
     }
@@ -303,12 +327,15 @@ mod tests {
     fn a_copy_past_its_expiry_or_its_age_is_not_served() {
         let (cache, namespace, _) = followed();
         let short = session(Duration::from_millis(30));
-        cache.keep(&namespace, &short, Revision(10));
+        cache.keep(&namespace, &short, Revision(10), clock::monotonic());
         assert!(cache.get(&namespace, &short.id, Revision::ZERO).is_some());
         std::thread::sleep(Duration::from_millis(40));
         assert!(cache.get(&namespace, &short.id, Revision::ZERO).is_none());
+        let slow = clock::monotonic().checked_sub(Duration::from_millis(40)).unwrap();
+        cache.keep(&namespace, &short, Revision(10), slow);
+        assert!(cache.get(&namespace, &short.id, Revision::ZERO).is_none(), "the answer was under way until it was over");
         let long = session(Duration::from_mins(1));
-        cache.keep(&namespace, &long, Revision(10));
+        cache.keep(&namespace, &long, Revision(10), clock::monotonic());
         std::thread::sleep(MAX_AGE);
         assert!(cache.get(&namespace, &long.id, Revision::ZERO).is_none());
     }

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::{Answer, Loaded, Sessions, View, load::not_found, record_key};
 use crate::{
+    clock,
     model::{
         email::Email,
         error::{Error, Reason, Result},
@@ -52,12 +53,13 @@ impl Sessions {
         if let Some((session, revision)) = self.cache.get(namespace, id, min_revision) {
             return Ok(Answer { view: self.view(namespace, session).await?, revision });
         }
+        let began = clock::monotonic();
         let reading = self.read(namespace, &[record_key(id)], min_revision).await?;
         let found = reading.found.into_iter().next().unwrap_or(Found::Absent);
         let session = Loaded::from_found(id, found, reading.now)?.ok_or_else(|| not_found(id))?;
         session.check_live()?;
         let revision = reading.revision;
-        self.cache.keep(namespace, &session, revision);
+        self.cache.keep(namespace, &session, revision, began);
         Ok(Answer { view: self.view(namespace, session).await?, revision })
     }
 

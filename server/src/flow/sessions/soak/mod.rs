@@ -1,5 +1,6 @@
 //! Random operations against a model, on any engine: what the operations answer, what is stored, what the indices hold and what the log tells must all agree.
 //!
+//! Two daemons serve the same store, each with a cache that follows the log; every operation goes to one of them, and reads ask for what was written last, wherever that was.
 //! Every round runs tasks side by side, each on session ids of its own, so that each knows what must come out while all share businesses, addresses, labels and therefore
 //! indices. Times to live are either over within a fraction of a second or far away, so that after a short rest everybody agrees on what is expired. A last round lets all tasks
 //! meet on the same ids, where only the agreement of records and indices can be told.
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    flow::sweep::sweep,
+    flow::{follow, sweep::sweep, tasks::Tasks, watch::Hub},
     model::{
         error::{Reason, Result},
         id::{Namespace, SessionId},
@@ -72,6 +73,8 @@ pub struct Report {
     pub members: u64,
     /// Log entries that were compared.
     pub events: u64,
+    /// Readings that a cache answered.
+    pub hits: u64,
 }
 
 /// Runs operations on an empty namespace of a store, and compares everything with the model.
@@ -82,27 +85,40 @@ pub struct Report {
 /// # Panics
 /// When anything differs from the model; the message says what, and the seed.
 pub async fn run(metadata: Arc<dyn Metadata>, namespace: &Namespace, shape: Shape) -> Result<Report> {
-    let sessions = sessions(metadata, Arc::new(KeyMap::default()))?;
-    let mut ledger = Ledger::new(Arc::clone(&sessions), namespace.clone(), shape.seed);
+    let (background, objects) = (Arc::new(Tasks::new()), Arc::new(KeyMap::default()));
+    let daemons = [sessions(Arc::clone(&metadata), Arc::clone(&objects))?, sessions(Arc::clone(&metadata), objects)?];
+    for daemon in &daemons {
+        let hub = Arc::new(Hub::new(Arc::clone(&metadata), Arc::clone(&background)));
+        background.spawn(follow::run(hub, daemon.cache(), Arc::clone(&background)));
+    }
+    let report = run_on(&daemons, namespace, shape).await;
+    background.stop(Duration::from_secs(5)).await;
+    report
+}
+
+async fn run_on(daemons: &[Arc<Sessions>; 2], namespace: &Namespace, shape: Shape) -> Result<Report> {
+    let sessions = &daemons[0];
+    let mut ledger = Ledger::new(Arc::clone(sessions), namespace.clone(), shape.seed);
     let rounds = [(1, shape.operations / 10), (shape.tasks, shape.operations * 4 / 10), (shape.tasks, shape.operations * 4 / 10)];
-    let mut tasks: Vec<Task> = (0..shape.tasks).map(|at| Task::new(&sessions, namespace, shape, at)).collect();
+    let mut tasks: Vec<Task> = (0..shape.tasks).map(|at| Task::new(daemons, namespace, shape, at)).collect();
     for (many, operations) in rounds {
         let idle = tasks.split_off(usize::try_from(many).unwrap_or(usize::MAX).min(tasks.len()));
-        tasks = round(&sessions, namespace, tasks, operations / many, &mut ledger.report).await?;
+        tasks = round(sessions, namespace, tasks, operations / many, &mut ledger.report).await?;
         tasks.extend(idle);
         sleep(REST).await;
-        sweep_up(&sessions, namespace, &mut ledger.report).await?;
+        sweep_up(sessions, namespace, &mut ledger.report).await?;
         let twins: Vec<&Twin> = tasks.iter().flat_map(Task::twins).collect();
         ledger.compare_with(&twins).await?;
         ledger.compare_indices(&ids(&tasks)).await?;
     }
     let ids = ids(&tasks);
-    let crowd = (0..shape.tasks).map(|at| Task::shared(&sessions, namespace, shape, at, &ids[..ids.len().min(20)])).collect();
-    round(&sessions, namespace, crowd, shape.operations / 10 / shape.tasks, &mut ledger.report).await?;
+    let crowd = (0..shape.tasks).map(|at| Task::shared(daemons, namespace, shape, at, &ids[..ids.len().min(20)])).collect();
+    round(sessions, namespace, crowd, shape.operations / 10 / shape.tasks, &mut ledger.report).await?;
     sleep(REST).await;
-    sweep_up(&sessions, namespace, &mut ledger.report).await?;
+    sweep_up(sessions, namespace, &mut ledger.report).await?;
     ledger.compare_indices(&ids).await?;
     ledger.compare_log(&ids).await?;
+    ledger.report.hits = daemons.iter().map(|daemon| daemon.cache().counts().0).sum();
     Ok(ledger.report)
 }
 
@@ -220,7 +236,10 @@ mod tests {
         let shape = Shape { seed, operations: 100_000, tasks: 64, ids: 8 };
         let report = run(store, &Namespace::default(), shape).await.unwrap();
         println!("{report:?}");
-        assert!(report.operations > 99_000 && report.changes > 30_000 && report.expired > 1000 && report.purged > 500 && report.members > 1000, "{report:?}");
+        assert!(
+            report.operations > 99_000 && report.changes > 25_000 && report.expired > 1000 && report.purged > 500 && report.members > 1000 && report.hits > 500,
+            "{report:?}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

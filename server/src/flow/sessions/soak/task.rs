@@ -33,7 +33,9 @@ pub(super) struct Task {
     pub(super) ids: Vec<SessionId>,
     pub(super) operations: u64,
     pub(super) changes: u64,
-    sessions: Arc<Sessions>,
+    daemons: [Arc<Sessions>; 2],
+    /// The newest change of each session.
+    seen: BTreeMap<SessionId, Revision>,
     namespace: Namespace,
     dice: Dice,
     seed: u64,
@@ -70,21 +72,21 @@ pub(super) enum Came {
 }
 
 impl Task {
-    pub(super) fn new(sessions: &Arc<Sessions>, namespace: &Namespace, shape: Shape, number: u32) -> Self {
+    pub(super) fn new(daemons: &[Arc<Sessions>; 2], namespace: &Namespace, shape: Shape, number: u32) -> Self {
         let ids = (0..shape.ids).filter_map(|at| SessionId::parse("id", &format!("t{number}-{at}")).ok()).collect();
-        Self::over(sessions, namespace, shape, number, ids, false)
+        Self::over(daemons, namespace, shape, number, ids, false)
     }
 
     /// A task whose sessions others work on too.
-    pub(super) fn shared(sessions: &Arc<Sessions>, namespace: &Namespace, shape: Shape, number: u32, ids: &[SessionId]) -> Self {
-        Self::over(sessions, namespace, shape, number + shape.tasks, ids.to_vec(), true)
+    pub(super) fn shared(daemons: &[Arc<Sessions>; 2], namespace: &Namespace, shape: Shape, number: u32, ids: &[SessionId]) -> Self {
+        Self::over(daemons, namespace, shape, number + shape.tasks, ids.to_vec(), true)
     }
 
-    fn over(sessions: &Arc<Sessions>, namespace: &Namespace, shape: Shape, number: u32, ids: Vec<SessionId>, shared: bool) -> Self {
+    fn over(daemons: &[Arc<Sessions>; 2], namespace: &Namespace, shape: Shape, number: u32, ids: Vec<SessionId>, shared: bool) -> Self {
         let twins = ids.iter().map(|id| (id.clone(), Twin { id: id.clone(), known: Known::Absent })).collect();
         let dice = Dice(shape.seed ^ (u64::from(number) << 32));
-        let (sessions, namespace) = (Arc::clone(sessions), namespace.clone());
-        Self { number, ids, operations: 0, changes: 0, sessions, namespace, dice, seed: shape.seed, twins, shared }
+        let (daemons, namespace) = (daemons.clone(), namespace.clone());
+        Self { number, ids, operations: 0, changes: 0, daemons, seen: BTreeMap::new(), namespace, dice, seed: shape.seed, twins, shared }
     }
 
     pub(super) fn twins(&self) -> impl Iterator<Item = &Twin> {
@@ -97,7 +99,8 @@ impl Task {
         let id = self.ids[usize::try_from(at).unwrap_or(0)].clone();
         let op = self.choose(&id)?;
         let began = clock::wall();
-        let came = self.perform(&id, &op).await;
+        let daemon = usize::try_from(self.dice.below(2)).unwrap_or(0);
+        let came = self.perform(daemon, &id, &op).await;
         let call = Call { began, ended: clock::wall() };
         self.operations += 1;
         if self.shared {
@@ -109,7 +112,10 @@ impl Task {
         let mut twin = self.twins.remove(&id).unwrap_or(Twin { id: id.clone(), known: Known::Absent });
         let before = twin.clone();
         match came {
-            Ok(came) => {
+            Ok((came, revision)) => {
+                if !matches!(op, Op::Get | Op::State | Op::Forget) {
+                    self.seen.insert(id.clone(), revision);
+                }
                 let wrong = twin.accept(&op, &came, call);
                 assert!(wrong.is_none(), "seed {}: {op:?} of {before:?} was done, but {}", self.seed, wrong.unwrap_or_default());
                 self.changes += u64::from(!matches!(op, Op::Get | Op::State));
@@ -133,14 +139,14 @@ impl Task {
                 ttl: self.ttl(),
                 ttl_mode: self.mode(),
             })),
-            2 => Op::Get,
-            3..=5 => Op::Update(self.patch()?),
-            6..=9 => Op::Move(self.dice.one_of(&MOVES)),
-            10..=11 => Op::Touch,
-            12..=13 => Op::Put(format!("{{\"cookies\":[],\"origins\":[],\"n\":{}}}", self.dice.below(1000))),
-            14 => Op::State,
-            15 => Op::Delete,
-            16..=18 => Op::Undelete,
+            2..=4 => Op::Get,
+            5..=7 => Op::Update(self.patch()?),
+            8..=10 => Op::Move(self.dice.one_of(&MOVES)),
+            11..=12 => Op::Touch,
+            13..=14 => Op::Put(format!("{{\"cookies\":[],\"origins\":[],\"n\":{}}}", self.dice.below(1000))),
+            15 => Op::State,
+            16 => Op::Delete,
+            17..=18 => Op::Undelete,
             _ => Op::Forget,
         })
     }
@@ -192,44 +198,52 @@ impl Task {
     }
 
     /// Performs an operation. A sweeper may be faster than any single try; the model cannot tell how often.
-    async fn perform(&self, id: &SessionId, op: &Op) -> Result<Came> {
+    async fn perform(&self, daemon: usize, id: &SessionId, op: &Op) -> Result<(Came, Revision)> {
         for _ in 0..PATIENCE {
-            match self.perform_once(id, op).await {
+            match self.perform_once(daemon, id, op).await {
                 Err(error) if error.reason() == Reason::Contention => {}
                 done => return done,
             }
         }
-        self.perform_once(id, op).await
+        self.perform_once(daemon, id, op).await
     }
 
-    async fn perform_once(&self, id: &SessionId, op: &Op) -> Result<Came> {
-        let (sessions, ns, free) = (&self.sessions, &self.namespace, Conditions::default());
+    async fn perform_once(&self, daemon: usize, id: &SessionId, op: &Op) -> Result<(Came, Revision)> {
+        let (sessions, ns, free) = (&self.daemons[daemon], &self.namespace, Conditions::default());
+        let seen = self.seen.get(id).copied().unwrap_or_default();
         let answer = match op {
             Op::Create(new) => sessions.create(ns, (**new).clone(), None).await?,
-            Op::Get => sessions.get(ns, id, Revision::ZERO).await?,
+            Op::Get => sessions.get(ns, id, seen).await?,
             Op::Update(patch) => sessions.update(ns, id, patch.clone(), &free).await?,
             Op::Move(to) => sessions.transition(ns, id, *to, "", &free).await?,
             Op::Delete => sessions.delete(ns, id, &free).await?,
             Op::Undelete => sessions.undelete(ns, id, &free).await?,
-            Op::Touch => return Ok(Came::Expires(sessions.touch(ns, id, &free).await?.expires_at.unwrap_or_default())),
-            Op::Put(document) => {
-                sessions.put_storage_state(ns, id, document.clone().into(), &free).await?;
-                let (found, _, _) = load(&*sessions.metadata, ns, id).await?;
-                return found.map(|found| Came::Put(Box::new(found))).ok_or_else(|| not_found(id));
+            Op::Touch => {
+                let touched = sessions.touch(ns, id, &free).await?;
+                return Ok((Came::Expires(touched.expires_at.unwrap_or_default()), touched.revision));
             }
-            Op::State => return Ok(Came::Document(sessions.storage_state(ns, id, Revision::ZERO).await?.document)),
-            Op::Forget => return self.forget(id).await.map(Came::Forgot),
+            Op::Put(document) => {
+                let revision = sessions.put_storage_state(ns, id, document.clone().into(), &free).await?.revision;
+                let (found, _, _) = load(&*sessions.metadata, ns, id).await?;
+                return found.map(|found| (Came::Put(Box::new(found)), revision)).ok_or_else(|| not_found(id));
+            }
+            Op::State => {
+                let stored = sessions.storage_state(ns, id, seen).await?;
+                return Ok((Came::Document(stored.document), stored.revision));
+            }
+            Op::Forget => return Ok((Came::Forgot(self.forget(id).await?), seen)),
         };
-        Ok(Came::Session(Box::new(answer)))
+        let revision = answer.revision;
+        Ok((Came::Session(Box::new(answer)), revision))
     }
 
     /// Ends the time of a session that is hidden; leaves every other one alone.
     async fn forget(&self, id: &SessionId) -> Result<bool> {
-        let (found, _, _) = load(&*self.sessions.metadata, &self.namespace, id).await?;
+        let (found, _, _) = load(&*self.daemons[0].metadata, &self.namespace, id).await?;
         let Some(found) = found.filter(|found| found.session.state.is_hidden() && !found.expired) else { return Ok(false) };
         let touch = Write::Touch { key: record_key(id), life: Life::SweptAt(When::At(Micros(1))), marks: Vec::new() };
         let txn = Txn { requires: vec![Require::At(record_key(id), found.revision)], writes: vec![touch], ..Txn::default() };
-        let outcome = self.sessions.metadata.commit(&self.namespace, Commit::from(txn)).await?;
+        let outcome = self.daemons[0].metadata.commit(&self.namespace, Commit::from(txn)).await?;
         Ok(matches!(outcome, Outcome::Applied(_)))
     }
 }
