@@ -96,10 +96,26 @@ pub struct Watch {
     /// Of the message that the consumer has now; it becomes the request's when it comes for the next.
     pending: Option<Bytes>,
     interval: Duration,
-    last_heard: Instant,
+    /// When the silence is long enough.
+    silent: Instant,
+    /// The consumer was away that long itself, and the connection has been given a moment to show that it lives.
+    excused: bool,
     not_before: Instant,
     backoff: Duration,
-    ended: bool,
+    standing: Standing,
+}
+
+/// What the daemon thinks of this watch's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The caller brought it, if there is one; nothing was heard yet.
+    Unheard,
+    /// It came from a message of this very watch.
+    Good,
+    /// It was good once and is refused now: the daemon has lost its keys, and with them everything else.
+    Forgotten,
+    /// The daemon refused the watch.
+    Over,
 }
 
 impl Client {
@@ -116,7 +132,18 @@ impl Client {
         let bookmark_interval = options.bookmark_interval.map(duration).transpose()?;
         let request = v1::WatchInvalidationsRequest { namespace: self.namespace.to_string(), selectors: options.selectors, start, bookmark_interval };
         let (now, interval) = (clock::monotonic(), options.bookmark_interval.unwrap_or(DEFAULT_INTERVAL));
-        Ok(Watch { client: self.clone(), request, stream: None, pending: None, interval, last_heard: now, not_before: now, backoff: BACKOFF.0, ended: false })
+        Ok(Watch {
+            client: self.clone(),
+            request,
+            stream: None,
+            pending: None,
+            interval,
+            silent: now,
+            excused: false,
+            not_before: now,
+            backoff: BACKOFF.0,
+            standing: Standing::Unheard,
+        })
     }
 }
 
@@ -129,7 +156,7 @@ impl Watch {
         if let Some(token) = self.pending.take() {
             self.request.start = Some(Start::ResumeToken(token));
         }
-        while !self.ended {
+        while self.standing != Standing::Over {
             match self.message().await {
                 Ok(Some(message)) => {
                     if let Some(event) = self.event(message) {
@@ -140,8 +167,11 @@ impl Watch {
                 Ok(None) => self.connect_anew(Duration::ZERO),
                 Err(status) => {
                     let error = self.client.failed(&status);
-                    if is_final(&error) {
-                        self.ended = true;
+                    if error.reason() == "INVALID_RESUME_TOKEN" && self.standing == Standing::Good {
+                        self.standing = Standing::Forgotten;
+                        self.request.start = None;
+                    } else if is_final(&error) {
+                        self.standing = Standing::Over;
                         return Some(Err(error));
                     }
                     self.connect_anew(error.retry_delay());
@@ -162,25 +192,32 @@ impl Watch {
 
     /// The next message of the stream, which is opened if there is none; nothing when it ended or fell silent.
     async fn message(&mut self) -> Result<Option<v1::WatchInvalidationsResponse>, Status> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => {
-                sleep_until(self.not_before).await;
-                let mut stub = self.client.invalidation_stub();
-                let opened = timeout_at(clock::monotonic() + OPENING, stub.watch_invalidations(self.request.clone())).await;
-                let opened = opened.map_err(|_| Status::deadline_exceeded("the watch was not opened in time"))??;
-                self.last_heard = clock::monotonic();
-                none.insert(opened.into_inner())
-            }
-        };
-        let silent = self.last_heard + self.interval * SILENT_INTERVALS;
-        match timeout_at(silent, stream.message()).await {
+        if self.stream.is_none() {
+            sleep_until(self.not_before).await;
+            let mut stub = self.client.invalidation_stub();
+            let opened = timeout_at(clock::monotonic() + OPENING, stub.watch_invalidations(self.request.clone())).await;
+            let opened = opened.map_err(|_| Status::deadline_exceeded("the watch was not opened in time"))??;
+            self.stream = Some(opened.into_inner());
+            self.heard();
+        }
+        let now = clock::monotonic();
+        if now >= self.silent && !self.excused {
+            self.silent = now + self.interval;
+            self.excused = true;
+        }
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        match timeout_at(self.silent, stream.message()).await {
             Ok(message) => {
-                self.last_heard = clock::monotonic();
+                self.heard();
                 message
             }
             Err(_) => Ok(None),
         }
+    }
+
+    fn heard(&mut self) {
+        self.silent = clock::monotonic() + self.interval * SILENT_INTERVALS;
+        self.excused = false;
     }
 
     fn event(&mut self, message: v1::WatchInvalidationsResponse) -> Option<Event> {
@@ -191,7 +228,11 @@ impl Watch {
         let kind = match message.event {
             Some(Wire::Opened(opened)) => {
                 self.interval = opened.bookmark_interval.and_then(|interval| interval.try_into().ok()).unwrap_or(self.interval);
-                EventKind::Opened { revision: opened.revision }
+                let (revision, forgotten) = (opened.revision, self.standing == Standing::Forgotten);
+                self.standing = Standing::Good;
+                // Nothing that was known of a history that nobody remembers can be trusted.
+                let reset = EventKind::Reset { reason: v1::reset::Reason::HistoryChanged, revision, spread: self.interval };
+                if forgotten { reset } else { EventKind::Opened { revision } }
             }
             Some(Wire::Batch(batch)) => EventKind::Changes(batch.changes),
             Some(Wire::Bookmark(bookmark)) => EventKind::Bookmark { revision: bookmark.revision },
