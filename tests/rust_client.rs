@@ -20,6 +20,7 @@ use tempfile::TempDir;
 mod command_line;
 mod profiles;
 mod raw;
+mod recovery;
 mod sessions;
 mod watch;
 

@@ -102,7 +102,7 @@ async fn load_target_exists() {
 async fn capture_rules_apply() {
     let stage = stage().await;
     let directory = stage.directory("p");
-    let kept = ["Default/Cookies", "Default/Login Data", "Default/IndexedDB/x/000003.log", "Local State"];
+    let kept = ["Default/Cookies", "Default/IndexedDB/x/000003.log", "Default/Login Data", "Local State"];
     let left = ["Default/Cache/Cache_Data/data_0", "Default/GPUCache/index", "DevToolsActivePort", "Default/Local Storage/leveldb/LOCK", "own/secret.txt"];
     for path in kept.iter().chain(&left) {
         write(&directory, path, path.as_bytes());

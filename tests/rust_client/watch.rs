@@ -1,6 +1,6 @@
 //! Watch and invalidate.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use cloakroom_client::{Client, EventKind, Kind, NewSession, SaveOptions, Update, Watch, WatchFrom, WatchOptions, v1};
 use cloakroom_tests::daemon::Daemon;
@@ -191,17 +191,32 @@ async fn watch_bookmarks() {
 
 #[tokio::test]
 async fn watch_reset() {
-    let stage = stage().await;
-    let elsewhere = Daemon::start().await;
-    let mut other = client_of(&elsewhere).watch(WatchOptions::default()).unwrap();
-    let token = tokio::time::timeout(PATIENCE, other.next()).await.unwrap().unwrap().unwrap().resume_token;
-    let mut watch = open(&stage.client, Vec::new(), WatchFrom::Token(token)).await;
+    let mut first = Daemon::start().await;
+    let session = client_of(&first).sessions().create(new("business")).await.unwrap().value.id;
+    let mut before = client_of(&first).watch(WatchOptions::default()).unwrap();
+    let token = tokio::time::timeout(PATIENCE, before.next()).await.unwrap().unwrap().unwrap().resume_token;
+    assert_eq!(first.terminate().await, Some(0));
+    let mut restored = Daemon::start().await;
+    restored.kill9();
+    fs::remove_dir_all(restored.data()).unwrap();
+    copy(first.data(), restored.data());
+    restored.restart().await;
+    let client = client_of(&restored);
+    let mut watch = open(&client, Vec::new(), WatchFrom::Token(token)).await;
     let EventKind::Reset { reason, spread, .. } = next(&mut watch).await else { panic!("no reset") };
     assert_eq!(reason, v1::reset::Reason::HistoryChanged);
     assert!(spread > Duration::ZERO);
     // It goes on from there.
-    stage.client.sessions().update(&stage.session, relabel(1)).await.unwrap();
+    client.sessions().update(&session, relabel(1)).await.unwrap();
     while !matches!(next(&mut watch).await, EventKind::Changes(_)) {}
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for item in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() { copy(&item.path(), &to) } else { fs::copy(item.path(), to).map(drop).unwrap() }
+    }
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub struct LoadOptions {
     /// it that is not part of the snapshot. Until the whole difference has come and was verified it is not touched; where it cannot be used (it was
     /// changed, or lies in another file system) it stays as it is.
     ///
-    /// What is replaced may always be used up, so this need be said only for a `have` elsewhere.
+    /// What is replaced may always be used up, so this need be said only for a `have` elsewhere; said of the target itself it means `replace`.
     pub consume: bool,
     /// Put the profile in the place of what is there, by one rename at the end; what was there is gone then. Refused while a live browser holds it.
     pub replace: bool,
@@ -79,8 +79,10 @@ impl Client {
     pub async fn load(&self, session_id: &str, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Loaded> {
         let target = whole(directory.as_ref())?;
         let have = options.have.as_deref().map(whole).transpose()?;
-        let (replace, force, namespace, session) = (options.replace, options.force, self.namespace.to_string(), session_id.to_owned());
-        let mut consume = options.consume || have.as_ref().is_none_or(|have| *have == target);
+        let in_place = have.as_ref().is_none_or(|have| *have == target);
+        let consume = options.consume || in_place;
+        let replace = options.replace || (options.consume && in_place);
+        let (force, namespace, session) = (options.force, self.namespace.to_string(), session_id.to_owned());
         let at = target.clone();
         let (space, base) = blocking(move || {
             check(&at, replace, force)?;
@@ -91,9 +93,18 @@ impl Client {
             Ok((Workspace::beside(&at)?, base.map(Arc::new)))
         })
         .await?;
-        consume &= base.is_some();
         let request = self.load_request(session_id, &options, base.as_deref());
-        let (loader, stage) = self.fetch(request, &space, base, &Counter::new(options.progress)).await?;
+        let (loader, stage) = match self.fetch(request, &space, base, &Counter::new(options.progress)).await {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                // Removing much takes a while.
+                let cleaned = blocking(move || {
+                    drop(space);
+                    Ok(())
+                });
+                return cleaned.await.and(Err(error));
+            }
+        };
         let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.clone());
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;

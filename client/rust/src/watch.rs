@@ -96,12 +96,26 @@ pub struct Watch {
     /// Of the message that the consumer has now; it becomes the request's when it comes for the next.
     pending: Option<Bytes>,
     interval: Duration,
-    last_heard: Instant,
+    /// When the silence is long enough.
+    silent: Instant,
+    /// The consumer was away that long itself, and the connection has been given a moment to show that it lives.
+    excused: bool,
     not_before: Instant,
     backoff: Duration,
-    ended: bool,
-    /// The token to resume from was given to this watch, not by its caller.
-    own_token: bool,
+    standing: Standing,
+}
+
+/// What the daemon thinks of this watch's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The caller brought it, if there is one; nothing was heard yet.
+    Unheard,
+    /// It came from a message of this very watch.
+    Good,
+    /// It was good once and is refused now: the daemon has lost its keys, and with them everything else.
+    Forgotten,
+    /// The daemon refused the watch.
+    Over,
 }
 
 impl Client {
@@ -124,11 +138,11 @@ impl Client {
             stream: None,
             pending: None,
             interval,
-            last_heard: now,
+            silent: now,
+            excused: false,
             not_before: now,
             backoff: BACKOFF.0,
-            ended: false,
-            own_token: false,
+            standing: Standing::Unheard,
         })
     }
 }
@@ -140,9 +154,9 @@ impl Watch {
     /// As the contract says of `WatchInvalidations`, as far as waiting does not help: then the watch is over, and further calls answer nothing.
     pub async fn next(&mut self) -> Option<Result<Event>> {
         if let Some(token) = self.pending.take() {
-            self.keep(token);
+            self.request.start = Some(Start::ResumeToken(token));
         }
-        while !self.ended {
+        while self.standing != Standing::Over {
             match self.message().await {
                 Ok(Some(message)) => {
                     if let Some(event) = self.event(message) {
@@ -153,11 +167,11 @@ impl Watch {
                 Ok(None) => self.connect_anew(Duration::ZERO),
                 Err(status) => {
                     let error = self.client.failed(&status);
-                    if self.own_token && error.reason() == "INVALID_RESUME_TOKEN" {
-                        return Some(Ok(self.lost()));
-                    }
-                    if is_final(&error) {
-                        self.ended = true;
+                    if error.reason() == "INVALID_RESUME_TOKEN" && self.standing == Standing::Good {
+                        self.standing = Standing::Forgotten;
+                        self.request.start = None;
+                    } else if is_final(&error) {
+                        self.standing = Standing::Over;
                         return Some(Err(error));
                     }
                     self.connect_anew(error.retry_delay());
@@ -178,25 +192,32 @@ impl Watch {
 
     /// The next message of the stream, which is opened if there is none; nothing when it ended or fell silent.
     async fn message(&mut self) -> Result<Option<v1::WatchInvalidationsResponse>, Status> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => {
-                sleep_until(self.not_before).await;
-                let mut stub = self.client.invalidation_stub();
-                let opened = timeout_at(clock::monotonic() + OPENING, stub.watch_invalidations(self.request.clone())).await;
-                let opened = opened.map_err(|_| Status::deadline_exceeded("the watch was not opened in time"))??;
-                self.last_heard = clock::monotonic();
-                none.insert(opened.into_inner())
-            }
-        };
-        let silent = self.last_heard + self.interval * SILENT_INTERVALS;
-        match timeout_at(silent, stream.message()).await {
+        if self.stream.is_none() {
+            sleep_until(self.not_before).await;
+            let mut stub = self.client.invalidation_stub();
+            let opened = timeout_at(clock::monotonic() + OPENING, stub.watch_invalidations(self.request.clone())).await;
+            let opened = opened.map_err(|_| Status::deadline_exceeded("the watch was not opened in time"))??;
+            self.stream = Some(opened.into_inner());
+            self.heard();
+        }
+        let now = clock::monotonic();
+        if now >= self.silent && !self.excused {
+            self.silent = now + self.interval;
+            self.excused = true;
+        }
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        match timeout_at(self.silent, stream.message()).await {
             Ok(message) => {
-                self.last_heard = clock::monotonic();
+                self.heard();
                 message
             }
             Err(_) => Ok(None),
         }
+    }
+
+    fn heard(&mut self) {
+        self.silent = clock::monotonic() + self.interval * SILENT_INTERVALS;
+        self.excused = false;
     }
 
     fn event(&mut self, message: v1::WatchInvalidationsResponse) -> Option<Event> {
@@ -207,7 +228,11 @@ impl Watch {
         let kind = match message.event {
             Some(Wire::Opened(opened)) => {
                 self.interval = opened.bookmark_interval.and_then(|interval| interval.try_into().ok()).unwrap_or(self.interval);
-                EventKind::Opened { revision: opened.revision }
+                let (revision, forgotten) = (opened.revision, self.standing == Standing::Forgotten);
+                self.standing = Standing::Good;
+                // Nothing that was known of a history that nobody remembers can be trusted.
+                let reset = EventKind::Reset { reason: v1::reset::Reason::HistoryChanged, revision, spread: self.interval };
+                if forgotten { reset } else { EventKind::Opened { revision } }
             }
             Some(Wire::Batch(batch)) => EventKind::Changes(batch.changes),
             Some(Wire::Bookmark(bookmark)) => EventKind::Bookmark { revision: bookmark.revision },
@@ -229,18 +254,9 @@ impl Watch {
         Some(Event { kind, resume_token: message.resume_token })
     }
 
-    /// A token that this very watch was given is refused: the daemon lost its data, keys included. That is a reset like any other, and the watch starts anew.
-    fn lost(&mut self) -> Event {
-        (self.request.start, self.own_token) = (None, false);
-        self.connect_anew(Duration::ZERO);
-        let kind = EventKind::Reset { reason: v1::reset::Reason::HistoryChanged, revision: 0, spread: LOST_SPREAD };
-        Event { kind, resume_token: Bytes::new() }
-    }
-
     /// Takes the token of a message that the consumer need not see: it covers nothing that was not applied, for the consumer has come for the next one.
     fn keep(&mut self, token: Bytes) {
         if !token.is_empty() {
-            self.own_token = true;
             self.request.start = Some(Start::ResumeToken(token));
         }
     }
@@ -251,9 +267,6 @@ impl Watch {
         self.backoff = BACKOFF.1.min(self.backoff * 2);
     }
 }
-
-/// Over how long to spread the reads after a daemon lost its data.
-const LOST_SPREAD: Duration = Duration::from_secs(2);
 
 /// Whether waiting cannot help.
 fn is_final(error: &Error) -> bool {

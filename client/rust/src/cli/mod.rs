@@ -139,9 +139,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// The id of the session that a person means: an id, or a prefix that only one live session has.
 pub(crate) async fn session_id(client: &Client, given: &str) -> Result<String> {
-    match client.sessions().get(given).await {
-        Err(error) if error.reason() == "SESSION_NOT_FOUND" => Ok(client.sessions().resolve(given).await?.value.id),
-        Err(error) => Err(error),
-        Ok(session) => Ok(session.value.id),
+    match client.sessions().resolve(given).await {
+        // It may be the id of a session that is not live: the call itself says so better.
+        Err(error) if error.reason() == "SESSION_NOT_FOUND" => Ok(given.to_owned()),
+        found => Ok(found?.value.id),
     }
 }

@@ -1,0 +1,170 @@
+//! The Rust client where the daemon freezes, goes, comes back, or has lost everything.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use cloakroom_client::{EventKind, LoadOptions, Options, SaveOptions, WatchOptions, v1};
+use cloakroom_tests::{daemon::Daemon, ports::Port};
+
+use super::{Stage, assert_same, client_of, new, noise, write};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn next(watch: &mut cloakroom_client::Watch) -> EventKind {
+    tokio::time::timeout(PATIENCE, watch.next()).await.expect("a message in time").expect("the watch goes on").expect("no error").kind
+}
+
+fn watch(daemon: &Daemon) -> cloakroom_client::Watch {
+    client_of(daemon).watch(WatchOptions { bookmark_interval: Some(Duration::from_secs(1)), ..WatchOptions::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn a_frozen_daemon_is_noticed_within_three_bookmark_intervals_and_nothing_is_missed() {
+    let mut daemon = Daemon::start().await;
+    let mut watch = watch(&daemon);
+    assert!(matches!(next(&mut watch).await, EventKind::Opened { .. }));
+    assert!(matches!(next(&mut watch).await, EventKind::Bookmark { .. }));
+    daemon.process().signal("STOP");
+    // Silence for longer than three intervals: the watch gives up its connection and waits for another.
+    assert!(tokio::time::timeout(Duration::from_secs(5), watch.next()).await.is_err());
+    daemon.process().signal("CONT");
+    let session = client_of(&daemon).sessions().create(new("business")).await.unwrap().value.id;
+    let (mut opened, mut heard) = (0, Vec::new());
+    while heard.is_empty() {
+        match next(&mut watch).await {
+            EventKind::Opened { .. } => opened += 1,
+            EventKind::Changes(changes) => heard.extend(changes),
+            EventKind::Bookmark { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((opened, heard.len(), heard[0].session_id.as_str()), (1, 1, session.as_str()));
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_away_for_long_is_not_taken_for_a_dead_connection() {
+    let daemon = Daemon::start().await;
+    let mut watch = watch(&daemon);
+    assert!(matches!(next(&mut watch).await, EventKind::Opened { .. }));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for _ in 0..3 {
+        assert!(matches!(next(&mut watch).await, EventKind::Bookmark { .. }), "the same stream goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_stopped_and_started_is_gone_on_with() {
+    let mut daemon = Daemon::start().await;
+    let client = client_of(&daemon);
+    let session = client.sessions().create(new("business")).await.unwrap().value.id;
+    let mut watch = watch(&daemon);
+    assert!(matches!(next(&mut watch).await, EventKind::Opened { .. }));
+    let restart = async {
+        assert_eq!(daemon.terminate().await, Some(0));
+        daemon.restart().await;
+        client.sessions().transition(&session, v1::SessionState::Active, "").await.unwrap().revision
+    };
+    let hear = async {
+        loop {
+            match next(&mut watch).await {
+                EventKind::Changes(changes) => return changes,
+                EventKind::Reset { reason, .. } => panic!("{reason:?}"),
+                _ => {}
+            }
+        }
+    };
+    let (revision, changes) = tokio::join!(restart, hear);
+    assert_eq!(changes.iter().map(|change| change.revision).collect::<Vec<_>>(), [revision]);
+}
+
+#[tokio::test]
+async fn a_daemon_that_lost_everything_makes_its_watchers_read_anew() {
+    let mut daemon = Daemon::start().await;
+    let mut watch = watch(&daemon);
+    assert!(matches!(next(&mut watch).await, EventKind::Opened { .. }));
+    daemon.kill9();
+    fs::remove_dir_all(daemon.data()).unwrap();
+    fs::create_dir(daemon.data()).unwrap();
+    daemon.restart().await;
+    loop {
+        match next(&mut watch).await {
+            EventKind::Reset { reason, .. } => return assert_eq!(reason, v1::reset::Reason::HistoryChanged),
+            EventKind::Bookmark { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn saves_and_loads_wait_for_a_daemon_that_comes_back() {
+    let mut daemon = Daemon::start().await;
+    let client = client_of(&daemon);
+    let session = client.sessions().create(new("business")).await.unwrap().value.id;
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("p");
+    write(&directory, "big", &noise(1, 48 << 20));
+    // Killed somewhere in the middle of the stream, wherever that is on this machine.
+    for (round, pause) in [5, 20, 60, 150].into_iter().enumerate() {
+        write(&directory, "big", &noise(round as u64 + 2, 48 << 20));
+        let save = client.save(&session, &directory, SaveOptions::default());
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            daemon.kill9();
+            daemon.restart().await;
+        };
+        let (saved, ()) = tokio::join!(save, kill);
+        let saved = saved.unwrap();
+        assert_eq!(client.sessions().get(&session).await.unwrap().head_snapshot_id, saved.snapshot.id);
+
+        let target = home.path().join("q");
+        let load = client.load(&session, &target, LoadOptions::default());
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            daemon.kill9();
+            daemon.restart().await;
+        };
+        let (loaded, ()) = tokio::join!(load, kill);
+        loaded.unwrap();
+        assert_same(&directory, &target);
+        fs::remove_dir_all(&target).unwrap();
+    }
+    let mut left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["p", "p.cloakroom.json", "q.cloakroom.json"]);
+}
+
+#[tokio::test]
+async fn a_load_that_is_given_up_leaves_nothing_behind() {
+    let stage = Stage::on(Arc::new(Daemon::start().await)).await;
+    let directory = stage.directory("p");
+    for number in 0..50 {
+        write(&directory, &format!("{number}"), &noise(number, 1 << 20));
+    }
+    stage.save(&directory).await;
+    for pause in [1, 5, 20, 50] {
+        let load = stage.client.load(&stage.session, stage.path("q"), LoadOptions::default());
+        let given_up = tokio::time::timeout(Duration::from_millis(pause), load).await.is_err();
+        let left = fs::read_dir(stage.home.path()).unwrap().count();
+        assert!(!given_up || left == 2 || stage.path("q").exists(), "{left} things are left after {pause} ms");
+        let _ = fs::remove_dir_all(stage.path("q"));
+        let _ = fs::remove_file(stage.path("q.cloakroom.json"));
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_something_else_listens_is_an_error_that_says_so() {
+    let port = Port::free();
+    let listener = tokio::net::TcpListener::bind(port.address()).await.unwrap();
+    let greet = async {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut socket, b"220 mail.example ESMTP\r\n").await;
+        }
+    };
+    let options = Options { timeout: Some(Duration::from_secs(2)), ..Options::default() };
+    let client = cloakroom_client::Client::connect(&port.address(), options).unwrap();
+    let error = tokio::select! {
+        () = greet => unreachable!(),
+        answer = client.server_info() => answer.unwrap_err(),
+    };
+    assert!(error.to_string().contains(&port.address()), "{error}");
+}
