@@ -7,7 +7,7 @@ use cloakroom_tests::{daemon::Daemon, ports::Port};
 
 use super::{Stage, assert_same, client_of, new, noise, write};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn next(watch: &mut cloakroom_client::Watch) -> EventKind {
     tokio::time::timeout(PATIENCE, watch.next()).await.expect("a message in time").expect("the watch goes on").expect("no error").kind
