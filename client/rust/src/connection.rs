@@ -207,7 +207,8 @@ impl Attempts<'_> {
         let (client, deadline) = (self.client, self.deadline());
         let error = client.failed(status);
         let worth_it = if never_sent(status) {
-            client.policy.wait_for_ready
+            // What was sent once is not given up because the daemon is away at the moment.
+            client.policy.wait_for_ready || self.number > 1
         } else {
             error.kind() == Kind::Unavailable
                 && status.code() != Code::DeadlineExceeded

@@ -5,9 +5,10 @@
 //! file, so it is ten times faster; but the former directory is used up.
 
 use std::{
+    collections::HashSet,
     fs::{self, Metadata},
     io::{self, ErrorKind},
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -32,9 +33,13 @@ pub(crate) fn place(verified: &Verified, stage: &Path, target: &Path, space: &Wo
         Some(base) if consume => take_away(base, &space.path().join("former"))?,
         _ => None,
     };
+    let mut still = HashSet::new();
     let built = match (&former, &verified.base) {
         (Some(former), Some(base)) => {
-            survey(former, base, verified).inspect_err(|_| drop(fs::rename(former, &base.directory))).and_then(|gone| patch(former, &gone, stage, verified))?;
+            // Nothing was done to it yet: it goes back to where it was.
+            let survey = survey(former, base, verified).inspect_err(|_| drop(fs::rename(former, &base.directory)))?;
+            patch(former, &survey, stage, verified)?;
+            still = survey.still;
             former.as_path()
         }
         (_, base) => {
@@ -43,7 +48,7 @@ pub(crate) fn place(verified: &Verified, stage: &Path, target: &Path, space: &Wo
         }
     };
     settle_directories(built, verified)?;
-    let tree = restat(built, &verified.tree)?;
+    let tree = restat(built, &verified.tree, &still)?;
     sidecar::remove(target)?;
     let replaced = space.path().join("replaced");
     match fs::rename(target, &replaced) {
@@ -60,7 +65,8 @@ pub(crate) fn place(verified: &Verified, stage: &Path, target: &Path, space: &Wo
 
 /// Takes the base's directory out of sight. Nothing if it is elsewhere than the workspace, so that it can only be copied.
 fn take_away(base: &Base, former: &Path) -> Result<Option<PathBuf>> {
-    if !fs::symlink_metadata(&base.directory).is_ok_and(|metadata| metadata.is_dir()) {
+    let device = former.parent().and_then(|space| space.symlink_metadata().ok()).map(|space| space.dev());
+    if !fs::symlink_metadata(&base.directory).is_ok_and(|found| found.is_dir() && Some(found.dev()) == device) {
         return Ok(None);
     }
     // First of all: from now on nobody may believe what it says.
@@ -77,11 +83,21 @@ fn has_attributes(metadata: &Metadata, entry: &Entry) -> bool {
     mode(metadata) == entry.mode && Stat::of(metadata).mtime() == entry.mtime_ns
 }
 
+/// What has to be done to a former directory.
+#[derive(Debug, Default)]
+struct Survey<'a> {
+    /// What is no part of the profile, or has another kind there.
+    gone: Vec<PathBuf>,
+    /// Files that stay as they are.
+    still: HashSet<&'a str>,
+    /// Files whose content stays and whose attributes do not.
+    restless: Vec<&'a Entry>,
+}
+
 /// Looks at everything in the former directory without changing it: what has to go, and whether all that stays is what it was.
-fn survey(former: &Path, base: &Base, verified: &Verified) -> Result<Vec<PathBuf>> {
-    let (mut gone, mut pending) = (Vec::new(), vec![String::new()]);
+fn survey<'a>(former: &Path, base: &Base, verified: &'a Verified) -> Result<Survey<'a>> {
+    let (mut survey, mut pending) = (Survey::default(), vec![String::new()]);
     let (old, new) = (base.tree.by_path(), verified.tree.by_path());
-    let mut kept = 0;
     while let Some(prefix) = pending.pop() {
         let at = former.join(&prefix);
         for item in fs::read_dir(&at).map_err(|error| Error::file(&at, error))? {
@@ -94,25 +110,29 @@ fn survey(former: &Path, base: &Base, verified: &Verified) -> Result<Vec<PathBuf
                     if old.get(path.as_str()).is_none_or(|old| old.stat != Some(Stat::of(&metadata))) {
                         return Err(changing(&path));
                     }
-                    kept += 1;
+                    if has_attributes(&metadata, entry) {
+                        survey.still.insert(&entry.path);
+                    } else {
+                        survey.restless.push(entry);
+                    }
                 }
                 // A new file replaces the old one by its rename.
                 Some(entry) if entry.kind == Kind::File && metadata.is_file() => {}
                 Some(entry)
                     if entry.kind == Kind::Link && old.get(path.as_str()).is_some_and(|old| old.stat == Some(Stat::of(&metadata)) && old.same(entry)) => {}
-                _ => gone.push(item.path()),
+                _ => survey.gone.push(item.path()),
             }
         }
     }
     let wanted = verified.tree.entries().iter().filter(|entry| entry.kind == Kind::File && !verified.staged.contains(&entry.path)).count();
-    if kept == wanted {
-        Ok(gone)
+    if survey.still.len() + survey.restless.len() == wanted {
+        Ok(survey)
     } else {
         Err(Error::local("PROFILE_CHANGING", "files of the former directory vanished meanwhile: end what uses it, then try again"))
     }
 }
 
-fn patch(former: &Path, gone: &[PathBuf], stage: &Path, verified: &Verified) -> Result<()> {
+fn patch(former: &Path, survey: &Survey<'_>, stage: &Path, verified: &Verified) -> Result<()> {
     let at = |entry: &Entry| former.join(&entry.path);
     for entry in verified.tree.entries().iter().filter(|entry| entry.kind == Kind::Directory) {
         // Only its owner's bits say what can be done in it now; in the end it gets the right ones.
@@ -120,24 +140,18 @@ fn patch(former: &Path, gone: &[PathBuf], stage: &Path, verified: &Verified) -> 
             fs::set_permissions(at(entry), fs::Permissions::from_mode(0o700)).map_err(|error| Error::file(&at(entry), error))?;
         }
     }
-    gone.iter().try_for_each(|path| remove(path).map_err(|error| Error::file(path, error)))?;
+    survey.gone.iter().try_for_each(|path| remove(path).map_err(|error| Error::file(path, error)))?;
     for entry in verified.tree.entries() {
         let path = at(entry);
         let done = match entry.kind {
             Kind::Directory => existing_is_fine(make_directory(&path)),
             Kind::Link => existing_is_fine(symlink(&entry.target, &path)),
             Kind::File if verified.staged.contains(&entry.path) => fs::rename(stage.join(&entry.path), &path),
-            Kind::File => {
-                let same = fs::symlink_metadata(&path).is_ok_and(|found| has_attributes(&found, entry));
-                if !same {
-                    set_attributes_at(&path, entry.mode, entry.mtime_ns)?;
-                }
-                Ok(())
-            }
+            Kind::File => Ok(()),
         };
         done.map_err(|error| Error::file(&path, error))?;
     }
-    Ok(())
+    survey.restless.iter().try_for_each(|entry| set_attributes_at(&at(entry), entry.mode, entry.mtime_ns))
 }
 
 fn existing_is_fine(result: io::Result<()>) -> io::Result<()> {
@@ -185,13 +199,16 @@ fn settle_directories(built: &Path, verified: &Verified) -> Result<()> {
     Ok(())
 }
 
-/// The entries with what the system says of them now.
-fn restat(built: &Path, tree: &Tree) -> Result<Tree> {
+/// The entries with what the system says of them now. Those that are `still` have just been looked at.
+fn restat(built: &Path, tree: &Tree, still: &HashSet<&str>) -> Result<Tree> {
     let entries = parallel(tree.entries(), |entry| {
         let (path, now) = (built.join(&entry.path), clock::wall_ns());
-        let found = fs::symlink_metadata(&path).map_err(|error| Error::file(&path, error))?;
-        let stat = Stat::of(&found);
-        if entry.stat == Some(stat) { Ok(Arc::clone(entry)) } else { Ok(Arc::new(Entry { stat: stat.settled(now), ..Entry::clone(entry) })) }
+        let stat = match entry.stat.filter(|_| still.contains(entry.path.as_str())) {
+            Some(stat) => stat,
+            None => Stat::of(&fs::symlink_metadata(&path).map_err(|error| Error::file(&path, error))?),
+        };
+        let settled = stat.settled(now);
+        if settled == entry.stat { Ok(Arc::clone(entry)) } else { Ok(Arc::new(Entry { stat: settled, ..Entry::clone(entry) })) }
     })?;
     Ok(Tree::new(entries))
 }

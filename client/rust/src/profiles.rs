@@ -23,13 +23,20 @@ use crate::{
     tree::{DIGEST, Entry, Kind, Stat, Tree},
 };
 
+/// Largest storage state that travels with a profile, by the contract.
+const MAX_STATE: usize = 64 << 20;
+
 /// Looks at everything that travels; what still is as `known` says is not read again.
 pub(crate) fn walk(directory: &Path, capture: &Capture, known: &Tree) -> Result<Tree> {
     let known = known.by_path();
     let (mut found, mut unread, mut pending) = (Vec::new(), Vec::new(), vec![String::new()]);
     while let Some(prefix) = pending.pop() {
         let (at, now) = (directory.join(&prefix), clock::wall_ns());
-        for item in fs::read_dir(&at).map_err(|error| Error::file(&at, error))? {
+        let items = match fs::read_dir(&at) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !prefix.is_empty() => continue,
+            items => items.map_err(|error| Error::file(&at, error))?,
+        };
+        for item in items {
             let item = item.map_err(|error| Error::file(&at, error))?;
             let (name, at) = (item.file_name(), item.path());
             let path = format!("{prefix}{}", name.to_string_lossy());
@@ -207,6 +214,9 @@ impl Loader {
                 self.begin = Some(begin);
             }
             Message::Records(records) => return self.records(records).map(Some),
+            Message::StorageState(chunk) if self.storage_state.len() + chunk.data.len() > MAX_STATE => {
+                return Err(Error::damaged("LIMIT_EXCEEDED", format!("its storage state has more than {MAX_STATE} bytes")));
+            }
             Message::StorageState(chunk) => self.storage_state.extend_from_slice(&chunk.data),
             Message::End(end) => self.root = Some(end.manifest_root),
         }

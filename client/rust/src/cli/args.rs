@@ -25,6 +25,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Where the daemon is; https:// for TLS
     #[arg(long, global = true, env = "CLOAKROOM_TARGET", default_value = "127.0.0.1:7700", value_name = "ADDRESS")]
