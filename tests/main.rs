@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "tests print their seeds, and own the clocks and tasks they use")]
 #![allow(clippy::similar_names, clippy::type_complexity, reason = "short scenes with short names")]
 
+mod bad_input;
 mod contract;
 mod crash_window;
 mod daemon;
