@@ -11,6 +11,7 @@
     reason = "short scenes with short names"
 )]
 
+mod bad_input;
 mod contract;
 mod crash_window;
 mod daemon;

@@ -134,6 +134,9 @@ fn default_key_file(config: &Config) -> PathBuf {
 
 /// The stores name their own settings; the operator knows them by the names of the configuration.
 fn named(error: Error) -> Error {
+    if error.reason() == Reason::MetadataUnavailable && error.help().is_none() {
+        return error.with_help("check that Redis runs there, and that metadata.redis_url is right");
+    }
     let key = match error.field_name() {
         _ if error.reason() != Reason::InvalidField => return error,
         Some("prefix") if error.message().starts_with("the key prefix") => "metadata.redis_prefix",

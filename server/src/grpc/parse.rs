@@ -49,11 +49,14 @@ pub fn namespace<T>(request: &Request<T>, given: &str) -> Result<Namespace> {
 /// `INVALID_FIELD` naming the bounds when it is negative or outside them.
 pub fn duration(field: &str, given: Option<&ProtoDuration>, default: Duration, min: Duration, max: Duration) -> Result<Duration> {
     let Some(given) = given else { return Ok(default) };
-    let parsed = Duration::try_from(*given).ok().filter(|duration| (min..=max).contains(duration));
-    parsed.ok_or_else(|| {
-        let message = format!("{field} is {} s; it needs {} s to {} s", given.seconds, min.as_secs(), max.as_secs());
-        Error::field(field, message)
-    })
+    let parsed = Duration::try_from(*given);
+    if let Ok(duration) = &parsed
+        && (min..=max).contains(duration)
+    {
+        return Ok(*duration);
+    }
+    let shown = parsed.map_or_else(|_| given.seconds.to_string(), |duration| duration.as_secs_f64().to_string());
+    Err(Error::field(field, format!("{field} is {shown} s; it needs {} s to {} s", min.as_secs(), max.as_secs())))
 }
 
 /// A moment as the wire writes it.

@@ -210,7 +210,8 @@ impl Assembly {
         let before = named.spans.range(..end).next_back();
         if let Some((first, span)) = before.filter(|(first, span)| *first + span.leaves > run.first_leaf) {
             let leaf = (*first).max(run.first_leaf);
-            return Err(invalid(format!("leaf {leaf} of {} is covered twice ({} leaves from {first} are already)", path::shown(&entry.path), span.leaves)));
+            let message = format!("leaf {leaf} of {} is covered twice ({} leaves from {first} are already)", path::shown(&entry.path), span.leaves);
+            return Err(invalid(message).with_field("records.runs"));
         }
         let bytes = span_bytes(entry.size, run.first_leaf, run.leaf_count);
         let source = match run.copy {
@@ -264,13 +265,15 @@ fn checked(new: NewEntry) -> Result<Entry> {
     }
     let size = u64::try_from(new.size).unwrap_or(u64::MAX);
     let wanted = match kind {
+        Kind::File if new.size < 0 => 0,
         Kind::File if size <= MAX_CONTENT => size,
         Kind::File => return Err(over(&format!("the size of {}", shown()), size, MAX_CONTENT).with_field("records.entries.size")),
         Kind::Directory => 0,
         Kind::Symlink => new.target.len() as u64,
     };
     if size != wanted {
-        return Err(invalid(format!("{} has size {}; it needs {wanted}", shown(), new.size)).with_field("records.entries.size"));
+        let least = if kind == Kind::File { " or more" } else { "" };
+        return Err(invalid(format!("{} has size {}; it needs {wanted}{least}", shown(), new.size)).with_field("records.entries.size"));
     }
     let root = match (kind, <Root>::try_from(new.root.as_ref())) {
         (Kind::File, Ok(root)) => root,

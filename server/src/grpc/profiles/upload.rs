@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How long the caller may take to close its side once it has its answer.
+/// How long the caller may take to close its side behind `end`.
 const CLOSE: Duration = Duration::from_millis(500);
 
 /// Receives a save. `caller` is the call without its messages.
@@ -38,13 +38,10 @@ pub(super) async fn receive(profiles: &Arc<Profiles>, caller: &Request<()>, mut 
         lease_token: moment("begin.lease_token", begin.lease_token)?.0,
         portability: portability(begin.portability.unwrap_or_default()),
     };
-    let saved = match profiles.save(begin).await? {
-        Saving::New(save) => new(*save, &mut stream, idle).await?,
-        Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await?,
-    };
-    // Seeing the end of the caller's side spares it a reset; whoever leaves it open has its answer all the same.
-    drop(timeout(CLOSE, stream.message()).await);
-    Ok(saved)
+    match profiles.save(begin).await? {
+        Saving::New(save) => new(*save, &mut stream, idle).await,
+        Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
+    }
 }
 
 async fn new(mut save: Save, stream: &mut Streaming<api::SaveProfileRequest>, idle: Duration) -> Result<Saved, Status> {
@@ -65,7 +62,7 @@ async fn pieces(save: &mut Save, stream: &mut Streaming<api::SaveProfileRequest>
         match later(next(stream, idle).await?)? {
             Later::Records(records) => save.records(budget, received(records)?).await?,
             Later::StorageState(chunk) => save.storage_state(budget, chunk.data).await?,
-            Later::End(root) => return Ok(root),
+            Later::End(root) => return closed(stream).await.map(|()| root),
         }
     }
 }
@@ -76,8 +73,19 @@ async fn repeated(mut repeat: Repeat, stream: &mut Streaming<api::SaveProfileReq
         match later(next(stream, idle).await?)? {
             Later::Records(_) => {}
             Later::StorageState(chunk) => repeat.storage_state(&chunk.data),
-            Later::End(root) => return Ok(repeat.end(&root)?),
+            Later::End(root) => {
+                closed(stream).await?;
+                return Ok(repeat.end(&root)?);
+            }
         }
+    }
+}
+
+/// Nothing may follow `end`. Seeing the end of the caller's side also spares it a reset; whoever leaves it open is answered all the same.
+async fn closed(stream: &mut Streaming<api::SaveProfileRequest>) -> Result<(), Status> {
+    match timeout(CLOSE, stream.message()).await {
+        Ok(Ok(Some(_))) => Err(protocol("`end` is the last message of a save, but another one followed").into()),
+        _ => Ok(()),
     }
 }
 

@@ -206,7 +206,7 @@ fn entries_that_make_no_sense_are_refused() {
         (file("/x", 0), Reason::PathInvalid, "empty component"),
         (NewEntry { kind: 0, ..file("x", 0) }, Reason::DataInvalid, "has kind 0"),
         (NewEntry { mode: 0o10000, ..file("x", 0) }, Reason::DataInvalid, "has mode 0o10000"),
-        (file("x", -1), Reason::LimitExceeded, "the limit is 8589934592"),
+        (file("x", -1), Reason::DataInvalid, "has size -1; it needs 0 or more"),
         (file("x", 1 << 34), Reason::LimitExceeded, "the limit is 8589934592"),
         (NewEntry { root: Bytes::new(), ..file("x", 0) }, Reason::DataInvalid, "root of 0 bytes"),
         (NewEntry { kind: 2, ..file("x", 0) }, Reason::DataInvalid, "root of 32 bytes"),
