@@ -49,8 +49,21 @@ fn attribute(span: &Span, key: &str) -> String {
     span.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| format!("{:?}", attribute.value)).unwrap_or_default()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn spans_join_the_callers_trace_and_reach_the_collector() {
+/// Which places in the code make spans is remembered per process, and other tests in it have other subscribers; so this one runs in a process of its own.
+#[test]
+fn spans_join_the_callers_trace_and_reach_the_collector() {
+    const ALONE: &str = "CLOAKROOM_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        return runtime.block_on(joined_and_sent());
+    }
+    let name = "grpc::layers::tests::trace::spans_join_the_callers_trace_and_reach_the_collector";
+    let alone = std::process::Command::new(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&alone.stderr));
+}
+
+async fn joined_and_sent() {
     let (tasks, stop, collector) = (Tasks::new(), CancellationToken::new(), Collector::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = Config::defaults().unwrap().telemetry;
