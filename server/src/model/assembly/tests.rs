@@ -1,3 +1,5 @@
+//! From messages to a manifest: random trees, and everything that can be wrong with a stream.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Manifests read back, share what did not change, and never panic on foreign bytes.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Packs read back, are the same for the same input, and never panic on foreign bytes.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The rules of a blob store, on a directory and in memory.
+
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, time::Instant};
 
 use super::*;

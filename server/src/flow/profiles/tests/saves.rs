@@ -1,3 +1,5 @@
+//! Saves through the flow: what becomes the head, and what changes nothing.
+
 use super::*;
 use crate::model::{
     event::{self, ChangeKind},

@@ -1,3 +1,5 @@
+//! The embedded engine beyond the contract: crashes, damage, backups, two at once.
+
 mod crash;
 mod damage;
 mod history;
