@@ -220,7 +220,7 @@ async fn loads(daemon: &Daemon, profiles: &Path) {
     for _ in 0..RUNS {
         load(daemon, &path("loaded"), &["--snapshot", &former.id]);
         let start = Instant::now();
-        load(daemon, &path("loaded"), &["--have", path("loaded").to_str().unwrap(), "--consume"]);
+        load(daemon, &path("loaded"), &["--replace"]);
         delta.push(start.elapsed().as_secs_f64() * 1000.0);
 
         let start = Instant::now();

@@ -33,7 +33,9 @@ pub(crate) async fn run() {
     table::head("Sessions on Redis, concurrency 64");
     let redis = Redis::start(redis_server::Options::default()).await;
     let options = Options {
-        env: vec![("CLOAKROOM_METADATA_ENGINE".to_owned(), "redis".to_owned()), ("CLOAKROOM_METADATA_REDIS_URL".to_owned(), redis.url())],
+        env: [("METADATA_ENGINE", "redis".to_owned()), ("METADATA_REDIS_URL", redis.url()), ("KEYS_MASTER_KEY", "5a".repeat(32))]
+            .map(|(key, value)| (format!("CLOAKROOM_{key}"), value))
+            .into(),
         args: Vec::new(),
     };
     let daemon = Daemon::start_with(options).await;
