@@ -1,4 +1,4 @@
-//! The `ProfileService`: every unary call is parse, do, answer; the order of a stream's messages is [`upload`]'s.
+//! The `ProfileService`: every unary call is parse, do, answer; the order of a stream's messages is `upload`'s.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
