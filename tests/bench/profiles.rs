@@ -41,7 +41,7 @@ pub(crate) async fn run() {
 }
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-profiles")
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("bench-profiles")
 }
 
 /// The profiles of a size, made by driving Chromium if they are not there yet.

@@ -173,7 +173,11 @@ pub(crate) fn whole(directory: &Path) -> Result<PathBuf> {
     let whole = std::path::absolute(directory).map_err(|error| Error::file(directory, error))?;
     // `.` and `x/..` have no name of their own to put something beside.
     let whole = if whole.components().any(|part| part == std::path::Component::ParentDir) || directory.ends_with(".") {
-        fs::canonicalize(&whole).map_err(|error| Error::file(directory, error))?
+        let there = fs::canonicalize(&whole).or_else(|error| match (whole.parent(), whole.file_name()) {
+            (Some(parent), Some(name)) if error.kind() == std::io::ErrorKind::NotFound => Ok(fs::canonicalize(parent)?.join(name)),
+            _ => Err(error),
+        });
+        there.map_err(|error| Error::file(directory, error))?
     } else {
         whole.components().collect()
     };
@@ -287,6 +291,7 @@ mod tests {
         assert!(whole(Path::new("p/")).unwrap().ends_with("p"));
         assert_eq!(whole(Path::new(".")).unwrap(), std::env::current_dir().unwrap().canonicalize().unwrap());
         assert!(whole(Path::new("src/..")).unwrap().file_name().is_some());
+        assert!(whole(Path::new("src/../not-there")).unwrap().ends_with("not-there"), "a directory that a load is about to make");
         assert_eq!(whole(Path::new("/")).unwrap_err().reason(), "OPTION");
     }
 }
