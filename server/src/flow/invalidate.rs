@@ -62,13 +62,13 @@ impl Invalidation {
     /// # Errors
     /// As [`Self::preview`]; `REQUEST_ID_REUSED` when the id came with other selectors or another reason.
     pub async fn invalidate(&self, ns: &Namespace, selectors: &[Selector], reason: &str, request_id: Option<&RequestId>) -> Result<Done> {
-        let (found, looked) = self.find(ns, selectors).await?;
+        let (found, _) = self.find(ns, selectors).await?;
         let sessions = found.len();
         let changes: Vec<_> = found.into_iter().map(|(id, session)| announcement(&id, session, reason)).collect();
         let request = digest(&SHA256, format!("{selectors:?} {reason:?}").as_bytes());
         let count = u32::try_from(sessions).unwrap_or(u32::MAX);
         let note: Bytes = count.to_be_bytes().into_iter().chain(request.as_ref().iter().copied()).collect::<Vec<_>>().into();
-        let mut done = Done { sessions, revision: looked };
+        let mut done = Done { sessions, revision: Revision::ZERO };
         // Also without a session there is one transaction, which remembers the request.
         let pieces = changes.chunks(PIECE).map(<[Change]>::to_vec).chain(changes.is_empty().then(Vec::new));
         for (number, piece) in pieces.enumerate() {
