@@ -8,6 +8,8 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::{Bytes, BytesMut};
+
 use super::{
     codec::Codec,
     error::{Error, Reason, Result},
@@ -192,17 +194,18 @@ impl PackKey {
         self.key.seal_tail(nonce(frame.index), &aad, buffer, start)
     }
 
-    /// Opens a frame; what comes out is still packed by its codec.
+    /// Opens a frame in place; what comes out is still packed by its codec.
     ///
     /// # Errors
     /// `DATA_CORRUPT` when a bit of it, or of where it belongs, differs.
-    pub fn open(&self, kind: FrameKind, frame: &Frame, mut sealed: Vec<u8>) -> Result<Vec<u8>> {
+    pub fn open(&self, kind: FrameKind, frame: &Frame, mut sealed: BytesMut) -> Result<Bytes> {
         if sealed.len() != frame.sealed as usize {
             return Err(corrupt("a frame has another length than its reference says"));
         }
         let aad = self.aad(kind, frame.index, frame.plain, frame.codec);
-        self.key.open(nonce(frame.index), &aad, &mut sealed)?;
-        Ok(sealed)
+        let length = self.key.open_slice(nonce(frame.index), &aad, &mut sealed)?;
+        sealed.truncate(length);
+        Ok(sealed.freeze())
     }
 }
 

@@ -105,10 +105,18 @@ impl Secret {
     /// # Errors
     /// `DATA_CORRUPT` when key, nonce, associated data or a single bit differ.
     pub fn open(&self, nonce: [u8; NONCE], aad: &[u8], sealed: &mut Vec<u8>) -> Result<()> {
-        let opened = self.aead()?.open_in_place(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(aad), sealed);
-        let length = opened.map_err(|_| Error::new(Reason::DataCorrupt, "sealed data does not open"))?.len();
+        let length = self.open_slice(nonce, aad, sealed)?;
         sealed.truncate(length);
         Ok(())
+    }
+
+    /// Opens what [`Self::seal`] made, in place; answers how long the text at its beginning is.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_slice(&self, nonce: [u8; NONCE], aad: &[u8], sealed: &mut [u8]) -> Result<usize> {
+        let opened = self.aead()?.open_in_place(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(aad), sealed);
+        Ok(opened.map_err(|_| Error::new(Reason::DataCorrupt, "sealed data does not open"))?.len())
     }
 
     /// Seals a small text with a random nonce that travels with it: `version (1) | nonce (12) | sealed text | tag (16)`.

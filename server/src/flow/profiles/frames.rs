@@ -1,14 +1,14 @@
 //! Reading frames: fetched together, opened and unpacked on workers, kept for a while.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use moka::sync::Cache;
 
 use super::{Lineage, workers::Workers};
 use crate::{
     model::{
-        codec::unpack,
+        codec::{Codec, unpack},
         error::{Error, Reason, Result},
         pack::{Frame, FrameKind, PackKey, PackName},
     },
@@ -49,17 +49,20 @@ impl Frames {
         let mut opened: Vec<Option<Opened>> = if packed { vec![None; frames.len()] } else { frames.iter().map(|frame| self.cached(&object, frame)).collect() };
         let missing: Vec<Arc<Frame>> = frames.iter().zip(&opened).filter(|(_, opened)| opened.is_none()).map(|(frame, _)| Arc::clone(frame)).collect();
         if !missing.is_empty() {
-            let ranges: Vec<_> = missing.iter().map(|frame| frame.offset..frame.offset + u64::from(frame.sealed)).collect();
+            let ranges = ranges(&missing);
             let sealed = self.blobs.get_ranges(&object, &ranges).await?.ok_or_else(|| gone(&object))?;
             let key = PackKey::new(lineage.key.secret(), &lineage.namespace, lineage.id, &first.pack);
             let name = object.clone();
-            let work = move || missing.into_iter().zip(sealed).map(|(frame, sealed)| open(&key, kind, frame, &sealed, &name)).collect::<Result<Vec<_>>>();
+            let work = move || open_all(&key, kind, missing, sealed, &name);
             let mut read = self.workers.run(work).await?.into_iter();
             for slot in opened.iter_mut().filter(|slot| slot.is_none()) {
                 *slot = read.next();
             }
             for opened in opened.iter().flatten().filter(|opened| kind == FrameKind::Data && !opened.packed.is_empty()) {
-                self.cache.insert((object.clone(), opened.frame.index), opened.plain.clone());
+                // A raw frame shares its buffer with others; what is kept must not keep those.
+                let raw = opened.frame.codec == Codec::Raw;
+                let plain = if raw { Bytes::copy_from_slice(&opened.plain) } else { opened.plain.clone() };
+                self.cache.insert((object.clone(), opened.frame.index), plain);
             }
         }
         Ok(opened.into_iter().flatten().collect())
@@ -77,12 +80,40 @@ impl Frames {
     }
 }
 
-fn open(key: &PackKey, kind: FrameKind, frame: Arc<Frame>, sealed: &Bytes, object: &str) -> Result<Opened> {
+/// The bytes where these frames lie; frames that lie side by side share a range, and so a buffer.
+fn ranges(frames: &[Arc<Frame>]) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for frame in frames {
+        let end = frame.offset + u64::from(frame.sealed);
+        match ranges.last_mut() {
+            Some(last) if last.end == frame.offset => last.end = end,
+            _ => ranges.push(frame.offset..end),
+        }
+    }
+    ranges
+}
+
+/// Opens frames in the buffers of their [`ranges`], without a copy where a buffer is nobody else's.
+fn open_all(key: &PackKey, kind: FrameKind, frames: Vec<Arc<Frame>>, sealed: Vec<Bytes>, object: &str) -> Result<Vec<Opened>> {
+    let mut buffers = sealed.into_iter().map(BytesMut::from);
+    let mut buffer = BytesMut::new();
+    let mut opened = Vec::with_capacity(frames.len());
+    for frame in frames {
+        if buffer.is_empty() {
+            buffer = buffers.next().unwrap_or_default();
+        }
+        let text = buffer.split_to((frame.sealed as usize).min(buffer.len()));
+        opened.push(open(key, kind, frame, text, object)?);
+    }
+    Ok(opened)
+}
+
+fn open(key: &PackKey, kind: FrameKind, frame: Arc<Frame>, sealed: BytesMut, object: &str) -> Result<Opened> {
     let damaged = |error: Error| {
         let message = format!("frame {} of {object} is damaged: it cannot be read any more", frame.index);
         Error::new(Reason::DataCorrupt, message).with("object", object).with("frame", frame.index).with_source(error)
     };
-    let packed = Bytes::from(key.open(kind, &frame, sealed.to_vec()).map_err(damaged)?);
+    let packed = key.open(kind, &frame, sealed).map_err(damaged)?;
     let plain = unpack(frame.codec, &packed, frame.plain as usize).map_err(damaged)?;
     Ok(Opened { frame, packed, plain })
 }

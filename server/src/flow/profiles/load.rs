@@ -15,15 +15,18 @@ use super::{
     manifests::of_snapshot,
     messages::{cut, describe},
 };
-use crate::model::{
-    assembly::Records,
-    codec::Codec,
-    diff::{FramePieces, Plan, plan},
-    error::{Error, Reason, Result},
-    id::{Namespace, SessionId, SnapshotId},
-    pack::{Frame, FrameKind},
-    time::Revision,
-    tree::Root,
+use crate::{
+    flow::sessions::Loaded,
+    model::{
+        assembly::Records,
+        codec::Codec,
+        diff::{FramePieces, Plan, plan},
+        error::{Error, Reason, Result},
+        id::{Namespace, SessionId, SnapshotId},
+        pack::{Frame, FrameKind},
+        time::Revision,
+        tree::Root,
+    },
 };
 
 /// Unpacked bytes of the frames that are read at once.
@@ -91,15 +94,8 @@ impl Profiles {
         let view = self.wanted(&request.namespace, &session, request.snapshot).await?;
         let lineage = self.lineage(&request.namespace, &session).await?;
         let stored = self.manifest(&lineage, view.id, &view.snapshot).await?;
-        let have = match request.have {
-            None => None,
-            // An unknown one only makes the load a full one.
-            Some(have) => self.snapshot(&request.namespace, &session, have).await?,
-        };
-        let base = match &have {
-            None => None,
-            Some(have) => Some(self.manifest(&lineage, have.id, &have.snapshot).await?),
-        };
+        let base = self.base(&request, &session, &lineage).await?;
+        let (have, base) = base.map_or((None, None), |(id, stored)| (Some(id), Some(stored)));
         let target = Arc::clone(&stored.manifest);
         let plan = self.workers.run(move || Ok(plan(&target, base.as_ref().map(|base| &*base.manifest)))).await?;
         let (root, content) = (*stored.manifest.root(), plan.content);
@@ -108,7 +104,21 @@ impl Profiles {
         let feed = Feed { profiles: Arc::clone(self), lineage, id: view.id, codec, sender, idle: self.config.idle };
         let state = if request.with_storage_state { Some(stored) } else { None };
         self.tasks.spawn(feed.run(plan, state).in_current_span());
-        Ok(Load { view, base: have.map(|have| have.id), content, root, pieces })
+        Ok(Load { view, base: have, content, root, pieces })
+    }
+
+    /// What the caller has, if that is a snapshot of this session that can still be read: else the load is a full one.
+    async fn base(&self, request: &LoadRequest, session: &Loaded, lineage: &Lineage) -> Result<Option<(SnapshotId, Arc<Stored>)>> {
+        let Some(id) = request.have else { return Ok(None) };
+        let Some(have) = self.snapshot(&request.namespace, session, id).await? else { return Ok(None) };
+        match self.manifest(lineage, id, &have.snapshot).await {
+            Ok(stored) => Ok(Some((id, stored))),
+            Err(error) if error.reason() == Reason::DataCorrupt => {
+                tracing::error!(snapshot = %id, ?error, "a snapshot that a caller has is damaged; the wanted one is sent in full");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -128,8 +128,8 @@ impl Profiles {
             return Ok(Saving::Repeat(Box::new(Repeat::new(lineage.id, begin.upload, view))));
         }
         session.check_conditions(&begin.etag, begin.lease_token)?;
-        let parent = self.parent(&lineage, &session, begin.parent).await?;
-        let base = if begin.full { None } else { parent.as_ref().map(|parent| Arc::clone(&parent.manifest)) };
+        let parent = self.parent(&lineage, &session, begin.parent, begin.full).await?;
+        let base = parent.as_ref().map(|parent| Arc::clone(&parent.manifest));
         Ok(Saving::New(Box::new(Save {
             profiles: Arc::clone(self),
             begin,
@@ -144,8 +144,8 @@ impl Profiles {
         })))
     }
 
-    /// The parent's manifest.
-    async fn parent(&self, lineage: &Lineage, session: &Loaded, parent: Option<SnapshotId>) -> Result<Option<Arc<Stored>>> {
+    /// The parent's manifest. A full save takes nothing over, so it does not read it: also a parent that is damaged can be followed by one.
+    async fn parent(&self, lineage: &Lineage, session: &Loaded, parent: Option<SnapshotId>, full: bool) -> Result<Option<Arc<Stored>>> {
         let Some(id) = parent else {
             check_parent(session, None)?;
             return Ok(None);
@@ -153,6 +153,9 @@ impl Profiles {
         let found = self.record(&lineage.namespace, Key(snapshot_key(lineage.id, id))).await?;
         let Some(record) = found else { return Err(snapshot_not_found(&session.id, id).with_field("begin.parent_snapshot_id")) };
         check_parent(session, Some(id))?;
+        if full {
+            return Ok(None);
+        }
         let view = SnapshotView::new(id, &record, session)?;
         self.manifest(lineage, id, &view.snapshot).await.map(Some)
     }

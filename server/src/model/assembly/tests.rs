@@ -44,8 +44,8 @@ impl Store {
     fn read(&self, kind: FrameKind, frame: &Frame) -> Bytes {
         let key = PackKey::new(&secret(), &Namespace::default(), LINEAGE, &frame.pack);
         let start = usize::try_from(frame.offset).unwrap();
-        let sealed = self.packs[&frame.pack.name][start..start + frame.sealed as usize].to_vec();
-        let packed = Bytes::from(key.open(kind, frame, sealed).unwrap());
+        let sealed = &self.packs[&frame.pack.name][start..start + frame.sealed as usize];
+        let packed = key.open(kind, frame, sealed.into()).unwrap();
         crate::model::codec::unpack(frame.codec, &packed, frame.plain as usize).unwrap()
     }
 

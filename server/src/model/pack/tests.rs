@@ -58,7 +58,7 @@ fn read(object: &[u8]) -> Result<Vec<(FrameKind, Bytes)>> {
     let frame = |kind, frame: &Frame| {
         let start = usize::try_from(frame.offset).unwrap();
         let sealed = object.get(start..start + frame.sealed as usize).ok_or_else(|| corrupt("cut"))?;
-        unpack(frame.codec, &key.open(kind, frame, sealed.to_vec())?.into(), frame.plain as usize)
+        unpack(frame.codec, &key.open(kind, frame, sealed.into())?, frame.plain as usize)
     };
     let table = parse_table(&frame(FrameKind::Table, &footer.table)?, first, &footer)?;
     if sha256(&object[..object.len() - 36]) != footer.sha256 {
@@ -90,9 +90,9 @@ fn a_pack_reads_back_from_its_bytes_alone_and_is_the_same_every_time() {
 fn a_frame_opens_only_as_what_it_is_and_where_it_is() {
     let (object, frames) = sample(&mut Rng(2));
     let (kind, frame, _) = &frames[0];
-    let sealed = |frame: &Frame| object[usize::try_from(frame.offset).unwrap()..][..frame.sealed as usize].to_vec();
+    let sealed = |frame: &Frame| BytesMut::from(&object[usize::try_from(frame.offset).unwrap()..][..frame.sealed as usize]);
     let key = |lineage, pack: &Pack, namespace| PackKey::new(&secret(), &Namespace::parse("namespace", namespace).unwrap(), lineage, pack);
-    let opens = |key: &PackKey, kind, frame: &Frame, text: Vec<u8>| key.open(kind, frame, text).is_ok();
+    let opens = |key: &PackKey, kind, frame: &Frame, text: BytesMut| key.open(kind, frame, text).is_ok();
     let right = key(LINEAGE, &frame.pack, "team");
     assert!(opens(&right, *kind, frame, sealed(frame)));
     assert!(!opens(&right, FrameKind::Segment, frame, sealed(frame)), "as another kind");

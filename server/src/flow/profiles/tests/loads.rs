@@ -107,7 +107,7 @@ async fn a_damaged_or_missing_object_is_an_error_that_names_it() {
         let (metadata, blobs) = stores(dir.path());
         let world = World::over(metadata, blobs, ProfilesConfig::default(), None);
         world.create("s").await;
-        let (base, first, _, second) = two(&world).await;
+        let (base, first, next, second) = two(&world).await;
         let name = world.blobs.list("c", 10).await.unwrap().into_iter().map(|object| object.name).find(|name| name.ends_with('1')).unwrap();
         let path = dir.path().join("blobs").join(&name);
         let mut bytes = std::fs::read(&path).unwrap();
@@ -126,6 +126,12 @@ async fn a_damaged_or_missing_object_is_an_error_that_names_it() {
         // The difference may lie in another object: it still comes, if its manifests can be read.
         let difference = world.replica().load(second, Some((&base, first))).await;
         assert!(difference.is_ok() == (damage == "bit"), "{damage}");
+        // A full save needs nothing of what is damaged, so a worker that still has the profile can bring it back.
+        let begin = Begin { full: true, ..world.begin("full", Some(second)) };
+        let healed = world.replica().send(begin, next.records(None, Codec::Raw, 64), None, next.root()).await.unwrap();
+        assert_eq!(world.replica().load(healed.view.id, None).await.unwrap(), next);
+        let onto = world.replica().fetch(LoadRequest { have: Some(first), ..world.request() }).await.unwrap();
+        assert_eq!((onto.base.is_none(), onto.view.id), (damage != "bit", healed.view.id), "{damage}: a damaged base makes a full load");
     }
 }
 
