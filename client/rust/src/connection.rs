@@ -31,8 +31,12 @@ use crate::{
 
 /// Largest message that is taken from the daemon.
 const MAX_MESSAGE: usize = 4 << 20;
-/// HTTP/2 frames of this size cost the least on a fast link; windows grow with the link.
+/// HTTP/2 frames of this size cost the least on a fast link.
 const FRAME: u32 = 256 << 10;
+/// What may be on its way to one stream, and to all together. Wide enough for a load from another continent; a window that grows only while it is used would make
+/// the daemon wait at the beginning of each load.
+const STREAM_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 32 << 20;
 
 /// How to reach a daemon.
 #[derive(Clone)]
@@ -236,7 +240,8 @@ fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec
     if !["http", "https"].contains(&scheme.as_str()) || endpoint.uri().host().is_none() {
         return Err(bad(&"http:// and https:// are known"));
     }
-    endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).http2_adaptive_window(true).max_frame_size(FRAME);
+    endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).max_frame_size(FRAME);
+    endpoint = endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     endpoint = endpoint.http2_keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(Duration::from_secs(10)).keep_alive_while_idle(true);
     if scheme == "http" {
         return Ok(endpoint);

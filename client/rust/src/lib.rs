@@ -23,6 +23,7 @@ mod capture;
 mod clock;
 mod connection;
 mod error;
+mod former;
 mod load;
 mod look;
 mod parts;

@@ -11,16 +11,15 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tonic::{Status, Streaming};
 
 use crate::{
+    clock,
     connection::Client,
     error::{Error, Result},
-    look,
     parts::Base,
     place::place,
-    profiles::{Loader, Verified},
+    profiles::Loader,
     save::{Counter, OnProgress, STALL},
     sidecar::Sidecar,
-    system::{Workspace, blocking, make_directory, parallel, quiesced, whole, width},
-    tree::{Entry, Kind, Stat, Tree},
+    system::{Workspace, blocking, make_directory, quiesced, whole, width},
 };
 
 /// How to load. The default loads the head, as a whole, into a directory that is not there yet.
@@ -82,41 +81,62 @@ impl Client {
         let in_place = have.as_ref().is_none_or(|have| *have == target);
         let consume = options.consume || in_place;
         let replace = options.replace || (options.consume && in_place);
-        let (force, namespace, session) = (options.force, self.namespace.to_string(), session_id.to_owned());
-        let at = target.clone();
-        let (space, base) = blocking(move || {
+        let (force, namespace, session, at) = (options.force, self.namespace.to_string(), session_id.to_owned(), target.clone());
+        let (space, mut base) = blocking(move || {
             check(&at, replace, force)?;
-            let base = have.or_else(|| at.exists().then(|| at.clone())).and_then(|have| intact(have, &namespace, &session));
+            let have = have.or_else(|| at.exists().then(|| at.clone()));
+            let base = have.and_then(|have| {
+                Sidecar::read(&have, &namespace, &session).map(|known| Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
+            });
             if let Some(base) = base.as_ref().filter(|base| consume && base.directory != at) {
                 quiesced(&base.directory, force)?;
             }
             Ok((Workspace::beside(&at)?, base.map(Arc::new)))
         })
         .await?;
-        let request = self.load_request(session_id, &options, base.as_deref());
-        let (loader, stage) = match self.fetch(request, &space, base, &Counter::new(options.progress)).await {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                // Removing much takes a while.
-                let cleaned = blocking(move || {
-                    drop(space);
-                    Ok(())
-                });
-                return cleaned.await.and(Err(error));
+        let space = Arc::new(space);
+        let counter = Counter::new(options.progress.clone());
+        let loaded = loop {
+            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, consume), &counter).await;
+            match loaded {
+                // What was had is not what its sidecar says, or cannot be read: it is as if it had not been given.
+                Err(Error::Local { .. } | Error::File { .. }) if base.take().is_some() => {}
+                loaded => break loaded,
             }
         };
-        let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.clone());
+        // Removing much takes a while.
+        blocking(move || {
+            drop(space);
+            Ok(())
+        })
+        .await?;
+        loaded
+    }
+
+    /// Loads with what is had, or without.
+    async fn load_with(
+        &self,
+        session_id: &str,
+        target: &Path,
+        options: &LoadOptions,
+        base: Option<Arc<Base>>,
+        (space, consume): (&Arc<Workspace>, bool),
+        counter: &Counter,
+    ) -> Result<Loaded> {
+        let request = self.load_request(session_id, options, base.as_deref());
+        let (loader, stage) = self.fetch(request, space, base, counter).await?;
+        let (namespace, session_id, at) = (self.namespace.to_string(), session_id.to_owned(), target.to_owned());
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
         let storage_state = Some(Bytes::from(loader.storage_state.clone())).filter(|state| !state.is_empty());
-        let snapshot_id = snapshot.id.clone();
+        let (snapshot_id, space) = (snapshot.id.clone(), Arc::clone(space));
         blocking(move || {
-            let verified: Verified = loader.finish()?;
+            let verified = loader.finish()?;
             let tree = place(&verified, &stage, &at, &space, consume)?;
-            Sidecar { namespace, session_id: session, snapshot_id, tree }.write(&at)
+            Sidecar { namespace, session_id, snapshot_id, tree }.write(&at)
         })
         .await?;
-        Ok(Loaded { directory: target, snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
+        Ok(Loaded { directory: target.to_owned(), snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
     }
 
     fn load_request(&self, session_id: &str, options: &LoadOptions, base: Option<&Base>) -> v1::LoadProfileRequest {
@@ -135,9 +155,9 @@ impl Client {
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
     async fn fetch(&self, request: v1::LoadProfileRequest, space: &Workspace, base: Option<Arc<Base>>, counter: &Counter) -> Result<(Loader, PathBuf)> {
         let mut attempts = self.attempts();
-        for number in 1.. {
+        loop {
             counter.restart();
-            let stage = space.path().join(format!("stage-{number}"));
+            let stage = space.path().join(clock::random_id());
             make_directory(&stage).map_err(|error| Error::file(&stage, error))?;
             let mut loader = Loader::new(&stage, base.clone());
             let mut stub = self.profile_stub();
@@ -150,7 +170,6 @@ impl Client {
                 Err(status) => attempts.again(&status).await?,
             }
         }
-        Err(Error::local("OPTION", "the service config allows no attempt"))
     }
 }
 
@@ -208,28 +227,4 @@ fn check(target: &Path, replace: bool, force: bool) -> Result<()> {
         Ok(found) if !found.is_dir() => Err(Error::local("TARGET_EXISTS", format!("{} is not a directory: it is not replaced", target.display()))),
         Ok(_) => quiesced(target, force).map(|_| ()),
     }
-}
-
-/// What a directory holds, if it is still the snapshot that its sidecar names.
-fn intact(directory: PathBuf, namespace: &str, session_id: &str) -> Option<Base> {
-    let known = Sidecar::read(&directory, namespace, session_id)?;
-    let entries = parallel(known.tree.entries(), |entry| still(&directory, entry).ok_or_else(|| look::changing(&entry.path))).ok()?;
-    Some(Base { directory, snapshot_id: known.snapshot_id, tree: Tree::new(entries) })
-}
-
-/// The entry with what the system says of it now, if its content is still the same.
-fn still(directory: &Path, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
-    let at = directory.join(&entry.path);
-    let found = at.symlink_metadata().ok()?;
-    let stat = Stat::of(&found);
-    if entry.stat == Some(stat) {
-        return Some(Arc::clone(entry));
-    }
-    let same = match entry.kind {
-        Kind::Directory => found.is_dir(),
-        Kind::Link => at.read_link().is_ok_and(|target| target.as_os_str() == entry.target.as_str()),
-        Kind::File if found.is_file() => look::file(directory, &entry.path).ok()??.root == entry.root,
-        Kind::File => false,
-    };
-    same.then(|| Arc::new(Entry { stat: Some(stat), ..Entry::clone(entry) }))
 }

@@ -17,7 +17,7 @@ use crate::{
     tree::{DIGEST, Entry, LEAF, Tree, hash_leaves, sha256},
 };
 
-/// A directory that holds a snapshot. The entries' stats are what the system says of them now.
+/// A directory that holds a snapshot, as its sidecar says; whether it still does shows when it is used.
 #[derive(Debug)]
 pub(crate) struct Base {
     pub(crate) directory: PathBuf,

@@ -1,12 +1,12 @@
 //! The end of a load: what was verified becomes the directory, by one rename.
 //!
 //! Aside: the new files lie in the stage; what is unchanged is copied there from the former directory, which is only read.
-//! In place: the former directory itself is taken out of sight, only what changed is put into it, and it comes back under the wanted name. That costs about a look at every
+//! In place: the former directory itself is taken out of sight, only what changed is put into it, and it comes back under the wanted name. That costs about one look at every
 //! file, so it is ten times faster; but the former directory is used up.
 
 use std::{
-    collections::HashSet,
-    fs::{self, Metadata},
+    collections::{HashMap, HashSet},
+    fs,
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
@@ -16,7 +16,8 @@ use std::{
 use crate::{
     clock,
     error::{Error, Result},
-    look::{changing, mode},
+    former::{Found, examine},
+    look::changing,
     parts::Base,
     profiles::Verified,
     sidecar,
@@ -28,26 +29,27 @@ use crate::{
 ///
 /// With `consume` the base's directory is used up where that can be done. On an error nothing was changed, except where `consume` was said and the disk failed in
 /// the middle of renaming: then the former directory, whose content the daemon has, is gone.
+///
+/// # Errors
+/// `PROFILE_CHANGING` when the base's directory is not what it was; and what the file system says.
 pub(crate) fn place(verified: &Verified, stage: &Path, target: &Path, space: &Workspace, consume: bool) -> Result<Tree> {
+    let found = verified.base.as_ref().map(|base| examine(base)).transpose()?.unwrap_or_default();
     let former = match &verified.base {
         Some(base) if consume => take_away(base, &space.path().join("former"))?,
         _ => None,
     };
-    let mut still = HashSet::new();
-    let built = match (&former, &verified.base) {
+    let (built, still) = match (&former, &verified.base) {
         (Some(former), Some(base)) => {
-            // Nothing was done to it yet: it goes back to where it was.
-            let survey = survey(former, base, verified).inspect_err(|_| drop(fs::rename(former, &base.directory)))?;
-            patch(former, &survey, stage, verified)?;
-            still = survey.still;
-            former.as_path()
+            let plan = Plan::new(verified, base, &found);
+            patch(former, &plan, stage, verified)?;
+            (former.as_path(), plan.still)
         }
         (_, base) => {
-            complete(stage, base.as_deref(), verified)?;
-            stage
+            complete(stage, base.as_deref(), verified, &found)?;
+            (stage, HashMap::new())
         }
     };
-    settle_directories(built, verified)?;
+    settle_directories(built, verified, &still)?;
     let tree = restat(built, &verified.tree, &still)?;
     sidecar::remove(target)?;
     let replaced = space.path().join("replaced");
@@ -78,108 +80,102 @@ fn take_away(base: &Base, former: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Whether the attributes are what the entry says; the file system may keep coarser times, then they are set once more.
-fn has_attributes(metadata: &Metadata, entry: &Entry) -> bool {
-    mode(metadata) == entry.mode && Stat::of(metadata).mtime() == entry.mtime_ns
-}
-
 /// What has to be done to a former directory.
 #[derive(Debug, Default)]
-struct Survey<'a> {
+struct Plan<'a> {
     /// What is no part of the profile, or has another kind there.
-    gone: Vec<PathBuf>,
-    /// Files that stay as they are.
-    still: HashSet<&'a str>,
-    /// Files whose content stays and whose attributes do not.
-    restless: Vec<&'a Entry>,
+    gone: Vec<&'a Path>,
+    /// What is there already, whatever its attributes.
+    there: HashSet<&'a str>,
+    /// What stays as it is.
+    still: HashMap<&'a str, Stat>,
+    /// Directories that their owner could not write into.
+    locked: Vec<&'a str>,
 }
 
-/// Looks at everything in the former directory without changing it: what has to go, and whether all that stays is what it was.
-fn survey<'a>(former: &Path, base: &Base, verified: &'a Verified) -> Result<Survey<'a>> {
-    let (mut survey, mut pending) = (Survey::default(), vec![String::new()]);
-    let (old, new) = (base.tree.by_path(), verified.tree.by_path());
-    while let Some(prefix) = pending.pop() {
-        let at = former.join(&prefix);
-        for item in fs::read_dir(&at).map_err(|error| Error::file(&at, error))? {
-            let item = item.map_err(|error| Error::file(&at, error))?;
-            let metadata = item.metadata().map_err(|error| Error::file(&item.path(), error))?;
-            let path = item.file_name().to_str().map(|name| format!("{prefix}{name}")).unwrap_or_default();
-            match new.get(path.as_str()) {
-                Some(entry) if entry.kind == Kind::Directory && metadata.is_dir() => pending.push(format!("{path}/")),
-                Some(entry) if entry.kind == Kind::File && metadata.is_file() && !verified.staged.contains(&path) => {
-                    if old.get(path.as_str()).is_none_or(|old| old.stat != Some(Stat::of(&metadata))) {
-                        return Err(changing(&path));
-                    }
-                    if has_attributes(&metadata, entry) {
-                        survey.still.insert(&entry.path);
-                    } else {
-                        survey.restless.push(entry);
-                    }
-                }
-                // A new file replaces the old one by its rename.
-                Some(entry) if entry.kind == Kind::File && metadata.is_file() => {}
-                Some(entry)
-                    if entry.kind == Kind::Link && old.get(path.as_str()).is_some_and(|old| old.stat == Some(Stat::of(&metadata)) && old.same(entry)) => {}
-                _ => survey.gone.push(item.path()),
+impl<'a> Plan<'a> {
+    fn new(verified: &'a Verified, base: &'a Base, found: &'a [Found]) -> Self {
+        let (mut plan, new, old) = (Self::default(), verified.tree.by_path(), base.tree.by_path());
+        for found in found {
+            let before = old.get(found.path.as_str());
+            let entry =
+                new.get(found.path.as_str()).filter(|entry| before.is_some_and(|old| old.kind == entry.kind && (old.kind != Kind::Link || old.same(entry))));
+            let Some(entry) = entry else {
+                plan.gone.push(found.at.strip_prefix(&base.directory).unwrap_or(&found.at));
+                continue;
+            };
+            plan.there.insert(&entry.path);
+            if found.suits(entry) || entry.kind == Kind::Link {
+                plan.still.insert(&entry.path, found.stat);
+            }
+            if entry.kind == Kind::Directory && found.mode & 0o700 != 0o700 {
+                plan.locked.push(&entry.path);
             }
         }
-    }
-    let wanted = verified.tree.entries().iter().filter(|entry| entry.kind == Kind::File && !verified.staged.contains(&entry.path)).count();
-    if survey.still.len() + survey.restless.len() == wanted {
-        Ok(survey)
-    } else {
-        Err(Error::local("PROFILE_CHANGING", "files of the former directory vanished meanwhile: end what uses it, then try again"))
-    }
-}
-
-fn patch(former: &Path, survey: &Survey<'_>, stage: &Path, verified: &Verified) -> Result<()> {
-    let at = |entry: &Entry| former.join(&entry.path);
-    for entry in verified.tree.entries().iter().filter(|entry| entry.kind == Kind::Directory) {
-        // Only its owner's bits say what can be done in it now; in the end it gets the right ones.
-        if fs::symlink_metadata(at(entry)).is_ok_and(|found| found.is_dir() && mode(&found) & 0o700 != 0o700) {
-            fs::set_permissions(at(entry), fs::Permissions::from_mode(0o700)).map_err(|error| Error::file(&at(entry), error))?;
+        // A rename, a removal or a new name moves a directory's time; attributes that are set move the time of nothing else.
+        let made = verified.tree.entries().iter().filter(|entry| !plan.there.contains(entry.path.as_str())).map(|entry| Path::new(&entry.path));
+        let changed = made.chain(verified.staged.iter().map(Path::new)).chain(plan.gone.iter().copied());
+        let moved: Vec<_> = changed.filter_map(|path| path.parent()?.to_str()).collect();
+        for path in moved.into_iter().chain(verified.staged.iter().map(String::as_str)).chain(plan.locked.iter().copied()) {
+            plan.still.remove(path);
         }
+        plan
     }
-    survey.gone.iter().try_for_each(|path| remove(path).map_err(|error| Error::file(path, error)))?;
-    for entry in verified.tree.entries() {
-        let path = at(entry);
-        let done = match entry.kind {
-            Kind::Directory => existing_is_fine(make_directory(&path)),
-            Kind::Link => existing_is_fine(symlink(&entry.target, &path)),
-            Kind::File if verified.staged.contains(&entry.path) => fs::rename(stage.join(&entry.path), &path),
-            Kind::File => Ok(()),
-        };
-        done.map_err(|error| Error::file(&path, error))?;
-    }
-    survey.restless.iter().try_for_each(|entry| set_attributes_at(&at(entry), entry.mode, entry.mtime_ns))
 }
 
-fn existing_is_fine(result: io::Result<()>) -> io::Result<()> {
-    result.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+fn patch(former: &Path, plan: &Plan<'_>, stage: &Path, verified: &Verified) -> Result<()> {
+    for path in &plan.locked {
+        let at = former.join(path);
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o700)).map_err(|error| Error::file(&at, error))?;
+    }
+    for path in &plan.gone {
+        let at = former.join(path);
+        remove(&at).map_err(|error| Error::file(&at, error))?;
+    }
+    for entry in verified.tree.entries() {
+        let path = entry.path.as_str();
+        if plan.still.contains_key(path) || (entry.kind != Kind::File && plan.there.contains(path)) {
+            continue;
+        }
+        let at = former.join(path);
+        let done = match entry.kind {
+            Kind::Directory => make_directory(&at),
+            Kind::Link => symlink(&entry.target, &at),
+            Kind::File if verified.staged.contains(path) => fs::rename(stage.join(path), &at),
+            Kind::File => {
+                set_attributes_at(&at, entry.mode, entry.mtime_ns)?;
+                Ok(())
+            }
+        };
+        done.map_err(|error| Error::file(&at, error))?;
+    }
+    Ok(())
 }
 
 /// Adds to the stage what a load does not send: directories, links, and what is unchanged.
-fn complete(stage: &Path, base: Option<&Base>, verified: &Verified) -> Result<()> {
+fn complete(stage: &Path, base: Option<&Base>, verified: &Verified, found: &[Found]) -> Result<()> {
     let mut kept = Vec::new();
     for entry in verified.tree.entries() {
         let path = stage.join(&entry.path);
         let made = match entry.kind {
-            Kind::Directory => existing_is_fine(make_directory(&path)),
+            // Made already when a file in it was.
+            Kind::Directory => make_directory(&path).or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }),
             Kind::Link => symlink(&entry.target, &path),
             Kind::File => {
                 kept.extend((!verified.staged.contains(&entry.path)).then_some(entry));
                 Ok(())
             }
         };
-        made.map_err(|error| Error::file(&path, error))?;
+        made.map_err(|error: io::Error| Error::file(&path, error))?;
     }
     let Some(base) = base else { return Ok(()) };
+    let stats: HashMap<_, _> = found.iter().map(|found| (found.path.as_str(), found.stat)).collect();
     parallel(&kept, |entry| {
         let (from, to) = (base.directory.join(&entry.path), stage.join(&entry.path));
         // Shares the blocks where the file system can. Never a hard link: browsers write into their files.
         fs::copy(&from, &to).map_err(|error| Error::file(&from, error))?;
-        let found = fs::symlink_metadata(&from).map_err(|error| Error::file(&from, error))?;
-        if base.tree.get(&entry.path).is_none_or(|old| old.stat != Some(Stat::of(&found))) {
+        let after = fs::symlink_metadata(&from).map_err(|error| Error::file(&from, error))?;
+        if stats.get(entry.path.as_str()) != Some(&Stat::of(&after)) {
             return Err(changing(&entry.path));
         }
         set_attributes_at(&to, entry.mode, entry.mtime_ns)
@@ -187,24 +183,18 @@ fn complete(stage: &Path, base: Option<&Base>, verified: &Verified) -> Result<()
     Ok(())
 }
 
-/// Directories get their times when nothing is put into them any more, the deepest first.
-fn settle_directories(built: &Path, verified: &Verified) -> Result<()> {
-    for entry in verified.tree.entries().iter().rev().filter(|entry| entry.kind == Kind::Directory) {
-        let path = built.join(&entry.path);
-        let found = fs::symlink_metadata(&path).map_err(|error| Error::file(&path, error))?;
-        if !has_attributes(&found, entry) {
-            set_attributes_at(&path, entry.mode, entry.mtime_ns)?;
-        }
-    }
-    Ok(())
+/// Directories get their times when nothing is put into them any more, the deepest first: one that its owner may not enter hides what is below.
+fn settle_directories(built: &Path, verified: &Verified, still: &HashMap<&str, Stat>) -> Result<()> {
+    let directories = verified.tree.entries().iter().rev().filter(|entry| entry.kind == Kind::Directory && !still.contains_key(entry.path.as_str()));
+    directories.into_iter().try_for_each(|entry| set_attributes_at(&built.join(&entry.path), entry.mode, entry.mtime_ns))
 }
 
-/// The entries with what the system says of them now. Those that are `still` have just been looked at.
-fn restat(built: &Path, tree: &Tree, still: &HashSet<&str>) -> Result<Tree> {
+/// The entries with what the system says of them now.
+fn restat(built: &Path, tree: &Tree, still: &HashMap<&str, Stat>) -> Result<Tree> {
     let entries = parallel(tree.entries(), |entry| {
         let (path, now) = (built.join(&entry.path), clock::wall_ns());
-        let stat = match entry.stat.filter(|_| still.contains(entry.path.as_str())) {
-            Some(stat) => stat,
+        let stat = match still.get(entry.path.as_str()) {
+            Some(stat) => *stat,
             None => Stat::of(&fs::symlink_metadata(&path).map_err(|error| Error::file(&path, error))?),
         };
         let settled = stat.settled(now);

@@ -7,7 +7,7 @@ use std::{
     panic,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -26,7 +26,9 @@ const REMOVALS: usize = 3;
 
 /// How many things are done side by side.
 pub(crate) fn width() -> usize {
-    thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+    // Asking the system means reading files of its own, each time.
+    static WIDTH: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(2, usize::from).clamp(2, 8));
+    *WIDTH
 }
 
 /// Does something that blocks, away from the tasks that must not.
@@ -108,13 +110,15 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
 
 /// Makes the directories between `root`, which is there, and a file in it; so nothing comes back that was removed meanwhile.
 pub(crate) fn make_parents(root: &Path, path: &str) -> io::Result<()> {
-    for (at, _) in path.match_indices('/') {
-        match make_directory(&root.join(&path[..at])) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+    let Some((parent, _)) = path.rsplit_once('/') else { return Ok(()) };
+    let made = match make_directory(&root.join(parent)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && parent.contains('/') => {
+            make_parents(root, parent).and_then(|()| make_directory(&root.join(parent)))
         }
-    }
-    Ok(())
+        made => made,
+    };
+    // Another file may have needed it at the same moment.
+    made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 /// Removes whatever is there with all its content, also where modes forbid that; gone already is fine.

@@ -135,10 +135,16 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
 
 /// Loads a stream into `home/p`; the base, if there is one, lies in `home/had`.
 fn load(home: &Path, messages: Vec<v1::LoadProfileResponse>, had: bool, consume: bool) -> Result<Tree> {
+    load_after(home, messages, had, consume, |_| {})
+}
+
+/// The same, with something done to the former directory after it became one.
+fn load_after(home: &Path, messages: Vec<v1::LoadProfileResponse>, had: bool, consume: bool, soil: impl FnOnce(&Path)) -> Result<Tree> {
     let (target, space) = (home.join("p"), Workspace::beside(&home.join("p"))?);
     let stage = space.path().join("stage");
     make_directory(&stage).unwrap();
     let mut loader = Loader::new(&stage, had.then(|| Arc::new(base_of(&home.join("had")))));
+    soil(&home.join("had"));
     for message in messages {
         if let Some(job) = loader.accept(message)? {
             job.run()?;
@@ -281,7 +287,16 @@ fn any_change_survives_save_and_load_as_a_whole_as_a_difference_and_in_place() {
         let new = walk(&work, &everything(), &old).unwrap();
         assert_eq!(new.manifest_root(), scan(&work).manifest_root(), "seed {seed}: what is known is no worse than what is read");
         for (full, consume) in [(true, false), (false, false), (false, true)] {
-            load(home.path(), stream(&old, &new, &work, full), true, consume).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            // What no snapshot has, such as caches, may lie anywhere in a former directory, also where the new snapshot has something.
+            let litter = |had: &Path| {
+                for _ in 0..if consume { dice.roll(4) } else { 0 } {
+                    let at = had.join(["a", "b", "c", "a/b", "b/c/a"][dice.roll(5)]);
+                    if at.symlink_metadata().is_err() {
+                        let _ = if dice.roll(2) == 0 { fs::create_dir_all(at.join("litter")) } else { fs::write(at, "litter") };
+                    }
+                }
+            };
+            load_after(home.path(), stream(&old, &new, &work, full), true, consume, litter).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             assert_eq!(scan(&home.path().join("p")).manifest_root(), new.manifest_root(), "seed {seed}, full {full}, consume {consume}");
             remove(&home.path().join("p")).unwrap();
         }
