@@ -2,6 +2,7 @@
 """The README's code, run as it stands, against a real daemon and a real browser."""
 
 import asyncio
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ async def test_the_readme(chromium: str, site: str, tmp_path: Path, monkeypatch:
         assert await asyncio.to_thread(names["list_logins"]) == [session_id]
         async with cloakroom.Client(daemon.target) as client:
             following = asyncio.create_task(names["follow"](b""))
-            while not following.done():
-                await client.sessions.update(session_id, labels={"again": "and again"})
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                for change in itertools.count():  # another label each time: an update that changes nothing makes no event
+                    await client.sessions.update(session_id, labels={"change": str(change)})
+                    if (await asyncio.wait([following], timeout=0.1))[0]:
+                        break
             assert following.result()
     finally:
         daemon.stop()
