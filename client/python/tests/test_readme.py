@@ -37,7 +37,8 @@ async def test_the_readme(chromium: str, site: str, tmp_path: Path, monkeypatch:
         async with cloakroom.Client(daemon.target) as client:
             following = asyncio.create_task(names["follow"](b""))
             async with asyncio.timeout(60):
-                for change in itertools.count():  # another label each time: an update that changes nothing makes no event
+                # Another label each time: an update that changes nothing makes no event.
+                for change in itertools.count():
                     await client.sessions.update(session_id, labels={"change": str(change)})
                     if (await asyncio.wait([following], timeout=0.1))[0]:
                         break
