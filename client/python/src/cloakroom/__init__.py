@@ -5,8 +5,8 @@
 `cloakroom.errors` says what can go wrong; `cloakroom.v1` has the contract's messages and stubs.
 """
 
+from .channel import Tls
 from .client import DEFAULT_TARGET, Client
-from .connection import Tls
 from .errors import CloakroomError
 from .results import LoadResult, SaveResult
 from .watch import Watch, WatchEvent, selector

@@ -105,7 +105,7 @@ class Watch:
                     self._request(),
                     pb.WatchInvalidationsResponse,
                     service="InvalidationService",
-                    patience=lambda: _PATIENCE * self._interval,
+                    quiet=lambda: _PATIENCE * self._interval,
                 )
                 async with aclosing(stream) as messages:
                     async for message in messages:
@@ -125,6 +125,8 @@ class Watch:
                         if wait is not None:
                             break
             except (Unavailable, Exhausted) as error:
+                if error.reason == "UNREACHABLE" and not seen:
+                    raise  # most likely a wrong address
                 wait = error.retry_delay
             except Invalid as error:
                 if error.reason != "INVALID_RESUME_TOKEN" or not seen:
