@@ -8,6 +8,7 @@
 from .channel import Tls
 from .client import DEFAULT_TARGET, Client
 from .errors import CloakroomError
+from .names import enum_name, kind_name, state_name
 from .results import LoadResult, SaveResult
 from .watch import Watch, WatchEvent, selector
 
@@ -20,5 +21,8 @@ __all__ = [
     "Tls",
     "Watch",
     "WatchEvent",
+    "enum_name",
+    "kind_name",
     "selector",
+    "state_name",
 ]
