@@ -151,6 +151,10 @@ class PortabilityWarning(UserWarning):
     """A browser on this machine will not find its logins in the loaded profile."""
 
 
+class NotAProfileWarning(UserWarning):
+    """What is saved has nothing that a Chromium or Firefox profile has; most likely it is the wrong directory."""
+
+
 _BY_CODE: dict[grpc.StatusCode, type[CloakroomError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Invalid,
     grpc.StatusCode.OUT_OF_RANGE: Invalid,
