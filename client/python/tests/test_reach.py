@@ -146,6 +146,17 @@ async def test_a_server_of_another_kind(tmp_path: Path) -> None:
         server.shutdown(socket.SHUT_RDWR)
 
 
+async def test_a_server_that_hangs_up() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with Client(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", patience=0.5) as client:
+        with pytest.raises(errors.Unavailable, match="it closes the connection; say https:// if it wants TLS"):
+            await client.server_info()
+    server.close()
+
+
 async def test_tls_to_a_daemon_without(daemon: Daemon) -> None:
     async with Client(f"https://{daemon.target}", patience=0.5) as client:
         with pytest.raises(errors.Unavailable, match="does not speak TLS"):
@@ -160,9 +171,13 @@ async def test_tls_to_a_daemon_without(daemon: Daemon) -> None:
     [
         ("127.0.0.1:7700", False, "127.0.0.1:7700", False),
         ("http://127.0.0.1:7700", False, "127.0.0.1:7700", False),
-        ("HTTP://localhost:7700/", False, "localhost:7700", False),
+        (" http://localhost:7700/\n", False, "localhost:7700", False),
+        ("localhost:7700", False, "localhost:7700", False),
+        ("dns:7700", False, "dns:7700", False),
+        ("[::1]:7700", False, "[::1]:7700", False),
+        ("dns:cloakroom.example:7700", False, "dns:cloakroom.example:7700", False),
+        ("ipv4:10.0.0.1:7700,10.0.0.2:7700", False, "ipv4:10.0.0.1:7700,10.0.0.2:7700", False),
         ("http://[::1]:7700", False, "[::1]:7700", False),
-        ("http://cloakroom.example", False, "cloakroom.example:80", False),
         ("https://cloakroom.example", False, "cloakroom.example:443", True),
         ("https://[::1]", False, "[::1]:443", True),
         ("https://cloakroom.example:7700", True, "cloakroom.example:7700", True),
@@ -176,7 +191,29 @@ def test_what_a_target_may_be(target: str, tls: bool, address: str, secured: boo
 
 
 @pytest.mark.parametrize(
-    "target", ["", " ", "ftp://h:1", "http://", "http://h:1/path", "http://u:secret@h:1", "https://h:1?x"]
+    "target",
+    [
+        *(
+            "",
+            " ",
+            "a b:1",
+            "ftp://h:1",
+            "http://",
+            "http://h:1/path",
+            "http://u:secret@h:1",
+            "u:secret@h:1",
+            "https://h:1?x",
+        ),
+        *(
+            "localhost",
+            "http://localhost",
+            "localhost:0",
+            "localhost:99999",
+            "https://h:99999",
+            "localhost:http",
+            "::1",
+        ),
+    ],
 )
 def test_what_no_target_is(target: str) -> None:
     with pytest.raises(errors.LocalError, match="no address of a daemon") as caught:

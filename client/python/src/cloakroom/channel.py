@@ -15,9 +15,9 @@ from .errors import LocalError, unreachable
 
 _READY, _SHUTDOWN = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN
 _LOCAL = re.compile(r"unix(-abstract)?:|(127\.[0-9]+\.[0-9]+\.[0-9]+|localhost|\[::1\])(:[0-9]+)?$")
-_URL = re.compile(r"(https?)://([^/?#@\s]+)/?", re.IGNORECASE)
-_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
-_PORTS = {"http": 80, "https": 443}
+_URL = re.compile(r"(?P<scheme>(https?://)?)(?P<host>[^/?#@\s:\[\]]+|\[[0-9a-fA-F:.%]+\])(:(?P<port>[0-9]{1,5}))?/?")
+_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):(?![0-9]+/?$)")
+_HTTPS = 443
 #: Seconds for which a call waits for a daemon that cannot be reached: one that was never seen is most likely not there,
 #: or not there; one that was seen is most likely starting anew.
 _BEFORE_CONTACT, _AFTER_CONTACT = 2.0, 30.0
@@ -50,21 +50,22 @@ class Tls:
 def address(target: str, tls: Tls | bool) -> tuple[str, Tls | None]:
     """A target as gRPC takes it, and how to speak TLS there.
 
-    Besides gRPC's own forms there are `http://host:port` and `https://host:port`, which means TLS.
+    Besides gRPC's own forms there are `http://host:port` and `https://host:port`, which means TLS; only with that one
+    the port may be left out.
     """
-    chosen, url = Tls() if tls is True else tls or None, _URL.fullmatch(target)
-    if not url:
-        if target.strip() and ("://" not in target or _GRPC.match(target)):
-            return target, chosen
+    chosen, given = Tls() if tls is True else tls or None, target.strip()
+    if _GRPC.match(given):
+        return given, chosen
+    url = _URL.fullmatch(given)
+    port = int(url["port"] or _HTTPS) if url and (url["port"] or url["scheme"] == "https://") else 0
+    if not url or not 0 < port < 1 << 16:
         shown = "(not shown, for it may hold a password)" if "@" in target else repr(target)
-        advice = "use one like 127.0.0.1:7700, http://127.0.0.1:7700 or https://cloakroom.example:7700"
+        advice = "use one with a port, like 127.0.0.1:7700, http://127.0.0.1:7700 or https://cloakroom.example:7700"
         raise LocalError(f"the target {shown} is no address of a daemon: {advice}", reason="OPTION")
-    scheme, host = url[1].lower(), url[2]
-    if scheme == "http" and chosen:
-        raise LocalError(f"{target} says plain text and `tls` says TLS: write https://{host}", reason="OPTION")
-    if not re.search(r"[^:]:[0-9]+$|\]:[0-9]+$", host):
-        host = f"{host}:{_PORTS[scheme]}"
-    return host, chosen or (Tls() if scheme == "https" else None)
+    if url["scheme"] == "http://" and chosen:
+        advice = f"write https://{url['host']}:{port}"
+        raise LocalError(f"{target} says plain text and `tls` says TLS: {advice}", reason="OPTION")
+    return f"{url['host']}:{port}", chosen or (Tls() if url["scheme"] == "https://" else None)
 
 
 def is_local(target: str) -> bool:

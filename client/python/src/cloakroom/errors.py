@@ -197,6 +197,11 @@ _CAUSES = [
         ("wrong_version_number", "what listens there does not speak TLS", "leave `tls` and https:// out"),
         ("certificate_verify_failed|certificate verify", "its certificate is not trusted", "give tls=Tls(ca=…)"),
         ("certificate_required|bad_certificate|handshake_failure", "it wants a certificate", "give tls=Tls(…)"),
+        (
+            "socket closed|connection reset|broken pipe",
+            "it closes the connection",
+            f"say https:// if it wants TLS; {_RUNNING}",
+        ),
         ("http1|http/1", "an HTTP server answers there and not gRPC", _OTHER_PORT),
     )
 ]
