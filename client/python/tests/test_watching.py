@@ -75,6 +75,12 @@ async def test_a_stopped_watch_stays_stopped_and_a_cancelled_one_is_cancelled(da
             assert [event.kind async for event in watch] == ["opened"]
             assert [event async for event in watch] == []
         async with client.watch() as watch:
+            await client.sessions.create("b")
+            async for event in watch:
+                if event.changes:
+                    watch.stop()
+            assert watch.resume_token == event.resume_token, "it was applied"
+        async with client.watch() as watch:
             assert (await anext(watch)).kind == "opened"
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(watch), 0.2)

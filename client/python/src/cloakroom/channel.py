@@ -107,6 +107,9 @@ class Channel:
 
     async def reach(self, at_most: float | None = None) -> None:
         """Waits for the daemon, as long as the client's patience lasts; then says why it cannot be reached."""
+        if self._channel.get_state(try_to_connect=True) is _READY:
+            self._contact = True
+            return
         default = _AFTER_CONTACT if self._contact else _BEFORE_CONTACT
         patience = default if self._patience is None else self._patience
         patience = max(0.0, patience if at_most is None else min(patience, at_most))

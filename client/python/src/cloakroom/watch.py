@@ -80,7 +80,7 @@ class Watch:
         self._events = self._run()
         self._opened: WatchEvent | None = None
         self._step: asyncio.Future[WatchEvent] | None = None
-        self._stopped = False
+        self._stopped, self._given = False, b""
 
     async def __aenter__(self) -> Self:
         self._opened = await anext(self._events)
@@ -93,14 +93,18 @@ class Watch:
         return self
 
     async def __anext__(self) -> WatchEvent:
-        if event := self._opened:
-            self._opened = None
-            return event
         if self._stopped:
+            # Whoever asks for the next event has applied this one, whether or not there is a next one.
+            self.resume_token = self._given or self.resume_token
             raise StopAsyncIteration
+        if event := self._opened:
+            self._opened, self._given = None, event.resume_token
+            return event
         self._step = asyncio.ensure_future(anext(self._events))
         try:
-            return await self._step
+            event = await self._step
+            self._given = event.resume_token
+            return event
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if self._stopped and not (task and task.cancelling()):
