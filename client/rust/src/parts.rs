@@ -99,23 +99,32 @@ impl Part {
 
     /// Takes what no run covered from the base's file of the same path. Says whether the content is the base's as a whole, so that nothing was written.
     pub(crate) fn complete(&self, stage: &Path, base: Option<&Base>) -> Result<bool> {
-        let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
-        if gaps.is_empty() {
+        if lock(&self.state).missing == 0 {
             return Ok(false);
         }
         let base = base.ok_or_else(|| Error::damaged("DATA_INVALID", format!("leaves of {:?} are missing", self.entry.path)))?;
         let same = |old: &&Arc<Entry>| (old.kind, old.size, old.root) == (self.entry.kind, self.entry.size, self.entry.root);
-        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| gaps.len() == self.entry.leaf_count()) {
+        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| lock(&self.state).missing == self.entry.leaf_count()) {
             lock(&self.state).leaves.copy_from_slice(&old.leaves);
             return Ok(true);
         }
         let file = self.open(stage)?;
-        for gap in gaps.chunk_by(|one, next| one + 1 == *next).flat_map(|gap| gap.chunks(MAX_DATA / LEAF)) {
-            let bytes = base.read(&self.entry.path, gap[0], gap.len())?;
-            self.fits(gap[0], gap.len(), &bytes)?;
-            self.put(&file, gap[0], &bytes)?;
+        for (first, count) in self.gaps() {
+            let bytes = base.read(&self.entry.path, first, count)?;
+            self.fits(first, count, &bytes)?;
+            self.put(&file, first, &bytes)?;
         }
         Ok(false)
+    }
+
+    /// What no run covered: first leaf and number of leaves, in pieces that fit into a message.
+    fn gaps(&self) -> Vec<(usize, usize)> {
+        let (state, mut gaps, mut at) = (lock(&self.state), Vec::new(), 0);
+        for same in state.covered.chunk_by(|one, next| one == next).flat_map(|same| same.chunks(MAX_DATA / LEAF)) {
+            gaps.extend((!same[0]).then_some((at, same.len())));
+            at += same.len();
+        }
+        gaps
     }
 
     /// Whether so many bytes are these leaves.
