@@ -84,8 +84,12 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 impl Sidecar {
     /// The sidecar of a directory, if there is a sound one of that session.
     pub(crate) fn read(directory: &Path, namespace: &str, session_id: &str) -> Option<Self> {
-        let text = fs::read(path(directory)).ok()?;
-        let body: Body<'_> = serde_json::from_slice(&text).ok()?;
+        Self::parse(&fs::read(path(directory)).ok()?, namespace, session_id)
+    }
+
+    /// What a sidecar says, if it is sound and of that session.
+    pub(crate) fn parse(text: &[u8], namespace: &str, session_id: &str) -> Option<Self> {
+        let body: Body<'_> = serde_json::from_slice(text).ok()?;
         if (body.version, body.namespace.as_ref(), body.session_id.as_ref()) != (VERSION, namespace, session_id) {
             return None;
         }
@@ -99,8 +103,8 @@ impl Sidecar {
         })
     }
 
-    /// Puts the sidecar beside its directory, whole or not at all.
-    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+    /// The text of its file.
+    pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
         let body = Body {
             version: VERSION,
             namespace: (&self.namespace).into(),
@@ -109,10 +113,15 @@ impl Sidecar {
             manifest_root: hex(&self.tree.manifest_root()).into(),
             entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
         };
+        serde_json::to_vec(&body).map_err(io::Error::other)
+    }
+
+    /// Puts the sidecar beside its directory, whole or not at all.
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
         let target = path(directory);
         let aside = target.with_extension(format!("{}.tmp", clock::random_id()));
         let write = || {
-            let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
+            let text = self.text()?;
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?.write_all(&text)?;
             fs::rename(&aside, &target)
         };
