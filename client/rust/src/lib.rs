@@ -26,7 +26,9 @@ mod error;
 mod former;
 mod load;
 mod look;
+mod moves;
 mod parts;
+mod patch;
 mod pieces;
 mod place;
 mod profiles;
@@ -39,6 +41,7 @@ mod tree;
 #[cfg(test)]
 mod vectors;
 mod watch;
+mod workspace;
 
 pub use cloakroom_api::v1;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -36,10 +36,42 @@ impl Base {
     }
 }
 
+/// Where the new files of a load lie until all of it is verified.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// In a tree that becomes the profile as it is.
+    Tree(PathBuf),
+    /// Numbered, with this path before the number: a difference has few of them, and many file systems take longer for a directory than for what is in it.
+    Flat(PathBuf),
+}
+
+impl Stage {
+    /// The place of an entry's file.
+    pub(crate) fn file(&self, number: usize, path: &str) -> PathBuf {
+        match self {
+            Self::Tree(root) => root.join(path),
+            Self::Flat(prefix) => {
+                let mut name = prefix.clone().into_os_string();
+                name.push(format!("-{number}"));
+                name.into()
+            }
+        }
+    }
+
+    fn make_room(&self, path: &str) -> io::Result<()> {
+        match self {
+            Self::Tree(root) => make_parents(root, path),
+            Self::Flat(_) => Ok(()),
+        }
+    }
+}
+
 /// A file, link or directory that a load named.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) entry: Entry,
+    /// How many were named before it.
+    number: usize,
     state: Mutex<State>,
 }
 
@@ -51,9 +83,9 @@ struct State {
 }
 
 impl Part {
-    pub(crate) fn new(entry: Entry) -> Self {
+    pub(crate) fn new(entry: Entry, number: usize) -> Self {
         let count = entry.leaf_count();
-        Self { entry, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count }) }
+        Self { entry, number, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count }) }
     }
 
     /// The entry with its leaves, once it is complete.
@@ -61,12 +93,17 @@ impl Part {
         Entry { leaves: std::mem::take(&mut lock(&self.state).leaves), ..self.entry.clone() }
     }
 
-    /// Its place in the stage; the directories above are made when they are not there.
-    pub(crate) fn open(&self, stage: &Path) -> Result<File> {
-        let at = stage.join(&self.entry.path);
+    /// Its place in the stage.
+    pub(crate) fn at(&self, stage: &Stage) -> PathBuf {
+        stage.file(self.number, &self.entry.path)
+    }
+
+    /// Opens its file in the stage; the directories above are made when they are not there.
+    pub(crate) fn open(&self, stage: &Stage) -> Result<File> {
+        let at = self.at(stage);
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&at);
         let opened =
-            open().or_else(|error| if error.kind() == ErrorKind::NotFound { make_parents(stage, &self.entry.path).and_then(|()| open()) } else { Err(error) });
+            open().or_else(|error| if error.kind() == ErrorKind::NotFound { stage.make_room(&self.entry.path).and_then(|()| open()) } else { Err(error) });
         opened.map_err(|error| Error::file(&at, error))
     }
 
@@ -98,7 +135,7 @@ impl Part {
     }
 
     /// Takes what no run covered from the base's file of the same path. Says whether the content is the base's as a whole, so that nothing was written.
-    pub(crate) fn complete(&self, stage: &Path, base: Option<&Base>) -> Result<bool> {
+    pub(crate) fn complete(&self, stage: &Stage, base: Option<&Base>) -> Result<bool> {
         let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
         if gaps.is_empty() {
             return Ok(false);

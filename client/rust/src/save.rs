@@ -24,6 +24,7 @@ use crate::{
     sidecar::{self, Sidecar},
     system::{blocking, lock, portability, quiesced, whole, width},
     tree::Tree,
+    workspace,
 };
 
 /// How often a profile that changes while it is sent is read anew.
@@ -241,6 +242,7 @@ impl Client {
 }
 
 fn before(from: PathBuf, namespace: &str, session: &str, force: bool, policy: &str) -> Result<(PathBuf, Option<Sidecar>, v1::Portability)> {
+    workspace::finished(&from)?;
     if !from.is_dir() {
         return Err(Error::local("PROFILE_MISSING", format!("{} is not a directory: nothing can be saved from it", from.display())));
     }

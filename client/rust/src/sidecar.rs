@@ -101,6 +101,17 @@ impl Sidecar {
 
     /// Puts the sidecar beside its directory, whole or not at all.
     pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        let target = path(directory);
+        let aside = target.with_extension(format!("{}.tmp", clock::random_id()));
+        self.write_new(&aside).and_then(|()| fs::rename(&aside, &target)).map_err(|error| {
+            // Best effort: what cannot be written often cannot be removed either, and the first error tells more.
+            let _ = fs::remove_file(&aside);
+            Error::file(&target, error)
+        })
+    }
+
+    /// Writes the sidecar to a file that is not there yet.
+    pub(crate) fn write_new(&self, at: &Path) -> io::Result<()> {
         let body = Body {
             version: VERSION,
             namespace: (&self.namespace).into(),
@@ -109,18 +120,8 @@ impl Sidecar {
             manifest_root: hex(&self.tree.manifest_root()).into(),
             entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
         };
-        let target = path(directory);
-        let aside = target.with_extension(format!("{}.tmp", clock::random_id()));
-        let write = || {
-            let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?.write_all(&text)?;
-            fs::rename(&aside, &target)
-        };
-        write().map_err(|error| {
-            // Best effort: what cannot be written often cannot be removed either, and the first error tells more.
-            let _ = fs::remove_file(&aside);
-            Error::file(&target, error)
-        })
+        let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(at)?.write_all(&text)
     }
 }
 
