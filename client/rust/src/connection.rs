@@ -104,8 +104,8 @@ impl Interceptor for Credentials {
 pub(crate) type Transport = InterceptedService<Channel, Credentials>;
 
 impl Client {
-    /// Prepares a connection to `target`, such as `http://127.0.0.1:7700` or `https://cloakroom.internal:7700`; `http://` may be left out. It connects with the
-    /// first call.
+    /// Prepares a connection to `target`, such as `http://127.0.0.1:7700` or `https://cloakroom.internal:7700`; `http://` may be left out, and with
+    /// `https://` the port (443). It connects with the first call.
     ///
     /// # Errors
     /// `OPTION` when the target, the token or a certificate cannot be used.
@@ -113,6 +113,7 @@ impl Client {
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn connect(target: &str, options: Options) -> Result<Self> {
+        let target = target.trim();
         let endpoint = endpoint(target, options.ca_certificate, options.identity)?;
         let loopback = endpoint.uri().host().is_some_and(|host| host.starts_with("127.") || host == "localhost" || host == "[::1]");
         let bearer = options.token.map(|token| format!("Bearer {token}").parse());
@@ -215,6 +216,7 @@ impl Attempts<'_> {
             client.policy.wait_for_ready || self.number > 1
         } else {
             error.kind() == Kind::Unavailable
+                && error.is_retryable()
                 && status.code() != Code::DeadlineExceeded
                 && client.throttle.allows(&client.policy)
                 && self.number < client.policy.attempts
@@ -239,6 +241,10 @@ fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec
     let scheme = endpoint.uri().scheme_str().unwrap_or_default().to_owned();
     if !["http", "https"].contains(&scheme.as_str()) || endpoint.uri().host().is_none() {
         return Err(bad(&"http:// and https:// are known"));
+    }
+    // Whoever gives none, or one that no port can have, does not mean the port of the web.
+    if endpoint.uri().port_u16().is_none() && (scheme == "http" || endpoint.uri().authority().is_some_and(|authority| authority.as_str().contains(':'))) {
+        return Err(bad(&"it has no port, or an impossible one; cloakroomd's gRPC port is 7700 by default"));
     }
     endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).max_frame_size(FRAME);
     endpoint = endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
@@ -335,13 +341,18 @@ mod tests {
 
     #[tokio::test]
     async fn targets_are_judged_at_once_and_loopback_is_known() {
-        for bad in ["", "ftp://x", "a b", "http://"] {
+        for bad in ["", "ftp://x", "a b", "http://", "localhost", "http://localhost", "localhost:99999", "https://localhost:99999"] {
             let error = Client::connect(bad, Options::default()).unwrap_err();
             assert!(error.reason() == "OPTION" && error.to_string().contains(&format!("{bad:?}")), "{error}");
         }
-        for (target, loopback) in
-            [("127.0.0.1:7700", true), ("http://localhost:1", true), ("http://[::1]:1", true), ("10.0.0.1:7700", false), ("https://a.example:1", false)]
-        {
+        for (target, loopback) in [
+            ("127.0.0.1:7700", true),
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            ("10.0.0.1:7700", false),
+            ("https://a.example", false),
+            (" localhost:7700/\n", true),
+        ] {
             assert_eq!(Client::connect(target, Options::default()).unwrap().loopback, loopback, "{target}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     thread,
@@ -42,11 +42,12 @@ impl Workspace {
     /// `PROFILE_BUSY` while another load has it.
     pub(crate) fn beside(directory: &Path) -> Result<Self> {
         let parent = directory.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(parent).map_err(|error| Error::file(parent, error))?;
+        let refused = |error: io::Error| Error::file(parent, io::Error::new(error.kind(), format!("nothing can be loaded into this directory: {error}")));
+        fs::create_dir_all(parent).map_err(refused)?;
         let path = of(directory);
         for _ in 0..POLLS {
             match make_directory(&path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Error::file(parent, error)),
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(refused(error)),
                 _ => {}
             }
             if let Some(lock) = lock(&path)? {
@@ -165,6 +166,18 @@ mod tests {
         assert!(names(&home.path().join("deep")).is_empty());
         let gone = home.path().join("gone");
         assert!(make_parents(&gone, "a/b").is_err() && !gone.exists());
+    }
+
+    #[test]
+    fn a_parent_that_cannot_hold_it_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        fs::write(&file, "x").unwrap();
+        for target in [file.join("p"), file.join("deep/p")] {
+            let error = Workspace::beside(&target).unwrap_err().to_string();
+            let parent = target.parent().unwrap().display();
+            assert!(error.starts_with(&format!("{parent}: nothing can be loaded into this directory: ")), "{error}");
+        }
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sessions {
     /// List live sessions, oldest first
+    #[command(visible_alias = "list")]
     Ls(List),
     /// Show one session
     Show(OfSession),
@@ -274,7 +275,7 @@ pub(crate) struct Load {
     pub(crate) session: String,
     /// Where to load it
     pub(crate) directory: PathBuf,
-    /// The snapshot; by default the head
+    /// The snapshot: its id, or at least the first 4 digits of it; by default the head
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     pub(crate) snapshot: String,
     /// A directory with a former snapshot of the session: only the difference travels
@@ -419,6 +420,7 @@ mod tests {
     #[test]
     fn every_command_is_understood() {
         let lines = "sessions ls --business b --email e --state active --state needs-login --label a=b --label c=d=e
+            sessions list --business b
             sessions show s
             sessions create --business b --id i --email e --label a=b --ttl 24h --ttl-mode absolute
             sessions update s --email x --etag 5 --lease-token 7

@@ -54,6 +54,7 @@ fn exit_code(error: &Error) -> u8 {
     match error.kind() {
         _ if error.reason() == "OPTION" || error.reason() == "CAPTURE_RULE" => 2,
         Kind::Invalid => 2,
+        _ if error.reason() == "SNAPSHOT_NOT_FOUND" => 3,
         Kind::NotFound => 3,
         Kind::Conflict | Kind::AlreadyExists => 4,
         Kind::Unavailable | Kind::Exhausted => 5,
@@ -88,12 +89,22 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// One line on standard error.
+/// Says why a command ends.
 fn told(message: &str, code: u8) -> ExitCode {
+    say(message);
+    ExitCode::from(code)
+}
+
+/// Says what a person should know although the command went well.
+pub(crate) fn warn(message: &str) {
+    say(&format!("warning: {message}"));
+}
+
+/// One line on standard error.
+fn say(message: &str) {
     let line = message.lines().collect::<Vec<_>>().join(" ");
     // Nobody is left to hear of it when even this fails.
     let _ = writeln!(io::stderr(), "cloakroom: {line}");
-    ExitCode::from(code)
 }
 
 async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
