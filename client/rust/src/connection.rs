@@ -1,32 +1,21 @@
-//! The connection: one channel, credentials on every call, and repetition by the published service config.
+//! The connection: one channel, and credentials on every call.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use cloakroom_api::{
-    SERVICE_CONFIG,
-    v1::{
-        admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient, profile_service_client::ProfileServiceClient,
-        session_service_client::SessionServiceClient,
-    },
+use cloakroom_api::v1::{
+    admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient, profile_service_client::ProfileServiceClient,
+    session_service_client::SessionServiceClient,
 };
-use tokio::time::Instant;
 use tonic::{
-    Code, Request, Response, Status,
+    Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::{
-    clock,
-    error::{Error, Kind, Result, never_sent},
+    error::{Error, Result},
+    retry::{Attempts, RetryPolicy, Throttle},
 };
 
 /// Largest message that is taken from the daemon.
@@ -83,8 +72,8 @@ pub struct Client {
     pub(crate) namespace: Arc<str>,
     channel: Channel,
     credentials: Credentials,
-    policy: RetryPolicy,
-    throttle: Arc<Throttle>,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) throttle: Arc<Throttle>,
     /// The daemon is on this machine, where packing costs more than it saves.
     pub(crate) loopback: bool,
 }
@@ -130,7 +119,7 @@ impl Client {
             namespace: options.namespace.into(),
             channel: endpoint.connect_lazy(),
             credentials: Credentials(token),
-            throttle: Arc::new(Throttle(AtomicI64::new(policy.tokens))),
+            throttle: Arc::new(Throttle::new(&policy)),
             policy,
             loopback,
         })
@@ -184,51 +173,11 @@ impl Client {
 
     /// The attempts of one call, the first of them now.
     pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts { client: self, number: 1, backoff: self.policy.initial, deadline: None }
+        Attempts::new(self)
     }
 
     pub(crate) fn failed(&self, status: &Status) -> Error {
         Error::call(&self.target, status)
-    }
-}
-
-/// Says whether and when a failed call is worth another attempt.
-#[derive(Debug)]
-pub(crate) struct Attempts<'a> {
-    client: &'a Client,
-    number: u64,
-    backoff: Duration,
-    /// Set by the first failure, or when the call itself is bound by it.
-    deadline: Option<Instant>,
-}
-
-impl Attempts<'_> {
-    fn deadline(&mut self) -> Instant {
-        *self.deadline.get_or_insert_with(|| clock::monotonic() + self.client.policy.timeout)
-    }
-
-    /// Waits until the next attempt is due; answers the failure if there is to be none.
-    pub(crate) async fn again(&mut self, status: &Status) -> Result<()> {
-        let (client, deadline) = (self.client, self.deadline());
-        let error = client.failed(status);
-        let worth_it = if never_sent(status) {
-            // What was sent once is not given up because the daemon is away at the moment.
-            client.policy.wait_for_ready || self.number > 1
-        } else {
-            error.kind() == Kind::Unavailable
-                && error.is_retryable()
-                && status.code() != Code::DeadlineExceeded
-                && client.throttle.allows(&client.policy)
-                && self.number < client.policy.attempts
-        };
-        let delay = clock::jittered(self.backoff).max(error.retry_delay());
-        if !worth_it || clock::monotonic() + delay >= deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(delay).await;
-        self.number += 1;
-        self.backoff = client.policy.longest.min(self.backoff.mul_f64(client.policy.multiplier));
-        Ok(())
     }
 }
 
@@ -263,81 +212,10 @@ fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec
     endpoint.tls_config(tls).map_err(|error| Error::local("OPTION", format!("the certificates cannot be used: {error}")))
 }
 
-/// What the service config says of unary calls.
-#[derive(Clone, Debug)]
-struct RetryPolicy {
-    attempts: u64,
-    initial: Duration,
-    longest: Duration,
-    multiplier: f64,
-    timeout: Duration,
-    wait_for_ready: bool,
-    /// In thousandths, as gRPC counts them.
-    tokens: i64,
-    refund: i64,
-}
-
-impl RetryPolicy {
-    fn published() -> Self {
-        let config: serde_json::Value = serde_json::from_str(SERVICE_CONFIG).unwrap_or_default();
-        let method = &config["methodConfig"][0];
-        let retry = &method["retryPolicy"];
-        let throttling = &config["retryThrottling"];
-        let seconds = |value: &serde_json::Value, default: f64| {
-            let text = value.as_str().and_then(|text| text.strip_suffix('s')).and_then(|text| text.parse().ok());
-            Duration::from_secs_f64(text.unwrap_or(default))
-        };
-        let refund = (0..1000).find(|thousandths| f64::from(*thousandths) / 1000.0 >= throttling["tokenRatio"].as_f64().unwrap_or(0.1));
-        Self {
-            attempts: retry["maxAttempts"].as_u64().unwrap_or(1),
-            initial: seconds(&retry["initialBackoff"], 0.05),
-            longest: seconds(&retry["maxBackoff"], 2.0),
-            multiplier: retry["backoffMultiplier"].as_f64().unwrap_or(2.0),
-            timeout: seconds(&method["timeout"], 10.0),
-            wait_for_ready: method["waitForReady"].as_bool().unwrap_or(false),
-            tokens: throttling["maxTokens"].as_i64().unwrap_or(10) * 1000,
-            refund: refund.map_or(100, i64::from),
-        }
-    }
-}
-
-/// gRPC's retry throttling (gRFC A6): while more than half of the tokens are gone, failures are not repeated, so that an ailing daemon is not buried.
-#[derive(Debug)]
-struct Throttle(AtomicI64);
-
-impl Throttle {
-    fn succeeded(&self, policy: &RetryPolicy) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some((tokens + policy.refund).min(policy.tokens)));
-    }
-
-    fn allows(&self, policy: &RetryPolicy) -> bool {
-        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some((tokens - 1000).max(0)));
-        before.unwrap_or_default() - 1000 > policy.tokens / 2
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_published_policy_is_read() {
-        let policy = RetryPolicy::published();
-        assert_eq!(
-            (policy.attempts, policy.initial, policy.longest, policy.timeout),
-            (5, Duration::from_millis(50), Duration::from_secs(2), Duration::from_secs(10))
-        );
-        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (true, 20_000, 200));
-    }
-
-    #[test]
-    fn failures_use_up_the_tokens_and_successes_bring_them_back() {
-        let policy = RetryPolicy::published();
-        let throttle = Throttle(AtomicI64::new(policy.tokens));
-        assert_eq!((0..20).filter(|_| throttle.allows(&policy)).count(), 9);
-        (0..60).for_each(|_| throttle.succeeded(&policy));
-        assert!(throttle.allows(&policy));
-    }
+    use crate::clock;
 
     #[tokio::test]
     async fn targets_are_judged_at_once_and_loopback_is_known() {

@@ -17,7 +17,7 @@ use crate::{
     parts::Base,
     place::{Goal, place},
     profiles::Loader,
-    save::{Counter, OnProgress, STALL},
+    progress::{Counter, OnProgress, STALL},
     sidecar::Sidecar,
     system::{blocking, quiesced, whole, width},
     tree::Tree,

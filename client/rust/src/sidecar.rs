@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock,
     error::{Error, Result},
-    tree::{DIGEST, Entry, Kind, Root, Tree},
+    hex::{hex, unhex},
+    tree::{DIGEST, Entry, Kind, Tree},
 };
 
 const VERSION: u32 = 1;
@@ -161,27 +162,13 @@ impl<'a> Item<'a> {
             ItemKind::Link => Entry { mode: self.mode, mtime_ns, ..Entry::link(path, self.target?.into_owned()) },
             ItemKind::File => {
                 let entry = Entry::file(path, self.mode, mtime_ns, self.size, STANDARD.decode(self.leaves?.as_bytes()).ok()?);
-                let complete = entry.leaves.len() == entry.leaf_count().checked_mul(DIGEST)? && Some(entry.root) == unhex(&self.root?);
+                let complete = entry.leaves.len() == entry.leaf_count().checked_mul(DIGEST)? && Some(entry.root.as_slice()) == unhex(&self.root?).as_deref();
                 complete.then_some(entry)?
             }
         };
         let stat = if self.stat.is_empty() { None } else { Some(self.stat.parse().ok()?) };
         (entry.size == self.size).then_some(Entry { stat, ..entry })
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(root: &Root) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    root.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-fn unhex(text: &str) -> Option<Root> {
-    let mut root = [0; 32];
-    for (at, byte) in root.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    (text.len() == 64).then_some(root)
 }
 
 #[cfg(test)]

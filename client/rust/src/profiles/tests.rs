@@ -14,13 +14,14 @@ use serde_json::Value;
 use super::*;
 use crate::{
     capture::Policy,
+    hex::{hex, unhex},
     moves::faults,
     pieces::cut,
     place::{Goal, place},
     sidecar::{self, Sidecar},
     system::{make_directory, remove, set_attributes_at},
     tree::{LEAF, hash_leaves},
-    vectors::{content, hex, tree_of, unhex, vectors},
+    vectors::{content, tree_of, vectors},
     workspace::Workspace,
 };
 
@@ -107,7 +108,7 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
         let base_snapshot_id = if begin["base"] == true { "base".to_owned() } else { String::new() };
         Message::Begin(v1::LoadBegin { base_snapshot_id, ..v1::LoadBegin::default() })
     } else if let Some(end) = value.get("end") {
-        Message::End(v1::LoadEnd { manifest_root: unhex(end["manifest_root"].as_str().unwrap()).into() })
+        Message::End(v1::LoadEnd { manifest_root: unhex(end["manifest_root"].as_str().unwrap()).unwrap().into() })
     } else {
         let records = &value["records"];
         let entry = |entry: Value| v1::Entry {
@@ -116,7 +117,7 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
             mode: number(&entry, "mode"),
             mtime_ns: entry["mtime_ns"].as_str().unwrap().parse().unwrap(),
             size: entry["size"].as_i64().unwrap(),
-            root: unhex(entry["root"].as_str().unwrap_or_default()).into(),
+            root: unhex(entry["root"].as_str().unwrap_or_default()).unwrap().into(),
             symlink_target: text(&entry, "target"),
         };
         let run = |run: Value| v1::LeafRun {
