@@ -46,7 +46,7 @@ pub(crate) fn patch(verified: &Verified, base: &Base, found: &[Found], goal: &mu
     match carry_out() {
         Ok(tree) => Ok(Some(tree)),
         Err(error) => {
-            plan.take_back(base, &former, moves);
+            plan.take_back(base, if former.exists() { &former } else { goal.target }, moves);
             Err(error)
         }
     }
@@ -61,14 +61,17 @@ struct Plan<'a> {
     there: HashMap<&'a str, &'a Found>,
     /// What stays as it is.
     still: HashMap<&'a str, Stat>,
-    /// Directories that their owner could not write into.
-    locked: Vec<&'a str>,
+    /// Directories that their owner could not write into, nor move elsewhere; those above others first.
+    locked: Vec<&'a Found>,
 }
 
 impl<'a> Plan<'a> {
     fn new(verified: &'a Verified, base: &'a Base, found: &'a [Found]) -> Self {
         let (mut plan, new, old) = (Self::default(), verified.tree.by_path(), base.tree.by_path());
         for found in found {
+            if found.kind == Some(Kind::Directory) && found.mode & 0o700 != 0o700 {
+                plan.locked.push(found);
+            }
             let before = old.get(found.path.as_str());
             let entry =
                 new.get(found.path.as_str()).filter(|entry| before.is_some_and(|old| old.kind == entry.kind && (old.kind != Kind::Link || old.same(entry))));
@@ -80,23 +83,20 @@ impl<'a> Plan<'a> {
             if found.suits(entry) || entry.kind == Kind::Link {
                 plan.still.insert(&entry.path, found.stat);
             }
-            if entry.kind == Kind::Directory && found.mode & 0o700 != 0o700 {
-                plan.locked.push(&entry.path);
-            }
         }
         // A rename, a removal or a new name moves a directory's time; attributes that are set move the time of nothing else.
         let made = verified.tree.entries().iter().filter(|entry| !plan.there.contains_key(entry.path.as_str())).map(|entry| Path::new(&entry.path));
         let changed = made.chain(verified.staged.keys().map(Path::new)).chain(plan.gone.iter().copied());
         let moved: HashSet<_> = changed.filter_map(|path| path.parent()?.to_str()).collect();
-        for path in moved.into_iter().chain(verified.staged.keys().map(String::as_str)).chain(plan.locked.iter().copied()) {
+        for path in moved.into_iter().chain(verified.staged.keys().map(String::as_str)).chain(plan.locked.iter().map(|found| found.path.as_str())) {
             plan.still.remove(path);
         }
         plan
     }
 
     fn carry_out(&self, verified: &Verified, former: &Path, moves: &mut Moves) -> Result<()> {
-        for path in &self.locked {
-            let at = former.join(path);
+        for found in &self.locked {
+            let at = former.join(&found.path);
             unlock(&at).map_err(|error| Error::file(&at, error))?;
         }
         for path in &self.gone {
@@ -134,18 +134,18 @@ impl<'a> Plan<'a> {
         moves.rename(staged, at)
     }
 
-    /// Brings the former directory back as it was found.
-    fn take_back(&self, base: &Base, former: &Path, moves: Moves) {
+    /// Brings the former directory, which is at `place` by now, back as it was found.
+    fn take_back(&self, base: &Base, place: &Path, moves: Moves) {
         // As everywhere here: what cannot be mended shows at the next look, and the first error tells more.
-        let touched = || self.there.values().filter(|found| !self.still.contains_key(found.path.as_str()));
-        for found in touched().filter(|found| found.kind == Some(Kind::Directory)) {
-            let _ = unlock(&former.join(&found.path));
+        let kept = self.there.values().copied().filter(|found| !self.still.contains_key(found.path.as_str()));
+        let mut touched: Vec<_> = kept.chain(self.locked.iter().copied()).filter(|found| found.kind != Some(Kind::Link)).collect();
+        touched.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        for found in touched.iter().filter(|found| found.kind == Some(Kind::Directory)) {
+            let _ = unlock(&place.join(&found.path));
         }
         moves.take_back();
-        let mut touched: Vec<_> = touched().collect();
         // The deepest first: one that its owner may not enter hides what is below.
-        touched.sort_unstable_by(|one, other| other.path.cmp(&one.path));
-        for found in touched.into_iter().filter(|found| found.kind != Some(Kind::Link)) {
+        for found in touched.into_iter().rev() {
             let _ = set_attributes_at(&base.directory.join(&found.path), found.mode, found.stat.mtime());
         }
     }

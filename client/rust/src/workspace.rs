@@ -1,6 +1,7 @@
 //! Directories set aside: where a load is put together, and what one that died left behind.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -86,8 +87,10 @@ impl Drop for Workspace {
 
 /// The name is the same for every load into a directory, so that the next one finds what the last one left.
 fn of(directory: &Path) -> PathBuf {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    directory.with_file_name(format!(".{name}.cloakroom-load"))
+    let mut name = OsString::from(".");
+    name.push(directory.file_name().unwrap_or_default());
+    name.push(".cloakroom-load");
+    directory.with_file_name(name)
 }
 
 /// Nothing while somebody else has it, or has just removed it.

@@ -386,6 +386,7 @@ fn versions(home: &Path) -> (Tree, Tree, Vec<v1::LoadProfileResponse>) {
     fs::create_dir_all(had.join("d/Cache")).unwrap();
     fs::write(had.join("d/Cache/c"), "cache").unwrap();
     set_attributes_at(&had.join("d"), 0o555, 9).unwrap();
+    set_attributes_at(&had.join("e/gone"), 0o500, 11).unwrap();
     fs::write(sidecar::path(&had), "known").unwrap();
     (old, new, messages)
 }
@@ -404,7 +405,8 @@ fn a_disk_that_is_full_at_any_step_leaves_everything_as_it_was() {
         let at = home.path().join(target);
         if other {
             make_directory(&at).unwrap();
-            fs::write(at.join("other"), "x").unwrap();
+            fs::create_dir_all(at.join("d/other")).unwrap();
+            set_attributes_at(&at.join("d"), 0o550, 13).unwrap();
             fs::write(sidecar::path(&at), "other").unwrap();
         }
         let before = facts(home.path());
