@@ -468,6 +468,33 @@ fn a_base_that_changes_meanwhile_is_not_taken_and_stays() {
 }
 
 #[test]
+fn leaves_are_taken_over_only_from_a_file_that_is_what_it_was() {
+    for (consume, disturbed) in [(true, false), (false, false), (true, true), (false, true)] {
+        let home = tempfile::tempdir().unwrap();
+        let (had, work, target) = (home.path().join("had"), home.path().join("work"), home.path().join("p"));
+        make_directory(&had).unwrap();
+        make_directory(&work).unwrap();
+        let mut body: Vec<u8> = (0..3 * LEAF + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        fs::write(had.join("f"), &body).unwrap();
+        let old = scan(&had);
+        body[LEAF + 1] ^= 1;
+        fs::write(work.join("f"), &body).unwrap();
+        let space = Workspace::beside(&target).unwrap();
+        let base = base_of(&had);
+        if disturbed {
+            let mut other = fs::read(had.join("f")).unwrap();
+            other[2 * LEAF + 1] ^= 1;
+            fs::write(had.join("f"), other).unwrap();
+        }
+        let verified = verified(&space, base, stream(&old, &scan(&work), &work, false));
+        match place(&verified, goal(&target, &space, consume)) {
+            Ok(_) => assert!(!disturbed && fs::read(target.join("f")).unwrap() == body, "consume {consume}"),
+            Err(error) => assert!(disturbed && error.reason() == "PROFILE_CHANGING" && had.is_dir() && !target.exists(), "{error}"),
+        }
+    }
+}
+
+#[test]
 fn what_cannot_travel_is_named_and_special_files_stay_at_home() {
     let home = tempfile::tempdir().unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(home.path().join("socket")).unwrap();
