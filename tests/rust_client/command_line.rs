@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
+use cloakroom_client::{SaveOptions, v1};
 use cloakroom_tests::{
     daemon::{Daemon, binary},
     ports::Port,
@@ -218,6 +219,26 @@ async fn a_save_that_is_hardly_a_login_says_so() {
     write(&directory, "Local State", b"{}");
     let well = fine(&stage, &["--json", "save", &stage.session, text(&directory)]).await.json();
     assert_eq!(well[0]["warnings"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_save_hands_on_where_its_profile_comes_from() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    write(&directory, "Default/Cookies", b"sweet");
+    let given = v1::Portability { brand: "chromium".to_owned(), password_store: "basic".to_owned(), ..v1::Portability::default() };
+    stage.client.save(&stage.session, &directory, SaveOptions { portability: Some(given), ..SaveOptions::default() }).await.unwrap();
+    let target = stage.path("q");
+    fine(&stage, &["load", &stage.session, text(&target)]).await;
+    write(&target, "Last Version", b"156.0.8078.79");
+    for _ in 0..2 {
+        let saved = fine(&stage, &["--json", "save", &stage.session, text(&target)]).await.json();
+        let origin = &saved[0]["snapshot"]["portability"];
+        assert_eq!(
+            (&origin["os"], &origin["brand"], &origin["password_store"], &origin["browser_version"]),
+            (&std::env::consts::OS.into(), &"chromium".into(), &"basic".into(), &"156.0.8078.79".into())
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,13 @@
 //! The connection: one channel, and credentials on every call.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cloakroom_api::v1::{
     admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient, profile_service_client::ProfileServiceClient,
@@ -40,8 +47,8 @@ pub struct Options {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// Deadline of a unary call with all its repetitions; by default what the published service config says (10 s).
     pub timeout: Option<Duration>,
-    /// Whether a unary call waits, until its deadline, for a daemon that is not there yet. On by default, as in the published service config; off, the first
-    /// refused connection is the answer.
+    /// Whether a call waits for a daemon that is not there: before the first contact for two seconds, for a wrong address is more likely than a daemon that is about to start;
+    /// after it until its deadline. On by default; off, as in the published service config, the first refused connection is the answer.
     pub wait_for_ready: bool,
 }
 
@@ -74,6 +81,8 @@ pub struct Client {
     credentials: Credentials,
     pub(crate) policy: RetryPolicy,
     pub(crate) throttle: Arc<Throttle>,
+    /// Whether something answered at least once.
+    pub(crate) seen: Arc<AtomicBool>,
     /// The daemon is on this machine, where packing costs more than it saves.
     pub(crate) loopback: bool,
 }
@@ -120,6 +129,7 @@ impl Client {
             channel: endpoint.connect_lazy(),
             credentials: Credentials(token),
             throttle: Arc::new(Throttle::new(&policy)),
+            seen: Arc::default(),
             policy,
             loopback,
         })
@@ -163,6 +173,7 @@ impl Client {
             match tokio::time::timeout_at(deadline, call()).await {
                 Ok(Ok(response)) => {
                     self.throttle.succeeded(&self.policy);
+                    self.seen.store(true, Ordering::Relaxed);
                     return Ok(response);
                 }
                 Ok(Err(status)) => attempts.again(&status).await?,

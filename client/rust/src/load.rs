@@ -18,7 +18,7 @@ use crate::{
     place::{Goal, place},
     profiles::Loader,
     progress::{Counter, OnProgress, STALL},
-    sidecar::Sidecar,
+    sidecar::{Origin, Sidecar},
     system::{blocking, quiesced, whole, width},
     tree::Tree,
     workspace::Workspace,
@@ -139,10 +139,10 @@ impl Client {
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
         let storage_state = Some(Bytes::from(loader.storage_state.clone())).filter(|state| !state.is_empty());
-        let (snapshot_id, space) = (snapshot.id.clone(), Arc::clone(space));
+        let (snapshot_id, origin, space) = (snapshot.id.clone(), Origin::of(snapshot.portability.as_ref()), Arc::clone(space));
         blocking(move || {
             let verified = loader.finish()?;
-            let sidecar = Sidecar { namespace, session_id, snapshot_id, tree: Tree::default() };
+            let sidecar = Sidecar { namespace, session_id, snapshot_id, origin, tree: Tree::default() };
             place(&verified, Goal { target: &at, space: &space, consume, sidecar })
         })
         .await?;

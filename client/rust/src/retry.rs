@@ -15,6 +15,9 @@ use crate::{
     error::{Kind, Result, never_sent},
 };
 
+/// How long a daemon is waited for that was never seen.
+const UNSEEN: Duration = Duration::from_secs(2);
+
 /// Pauses between attempts, which grow up to the longest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
@@ -38,13 +41,14 @@ pub(crate) struct Attempts<'a> {
     client: &'a Client,
     number: u64,
     backoff: Backoff,
+    began: Instant,
     /// Set by the first failure, or when the call itself is bound by it.
     deadline: Option<Instant>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(client: &'a Client) -> Self {
-        Self { client, number: 1, backoff: client.policy.backoff, deadline: None }
+        Self { client, number: 1, backoff: client.policy.backoff, began: clock::monotonic(), deadline: None }
     }
 
     /// Until when there are attempts.
@@ -54,9 +58,15 @@ impl<'a> Attempts<'a> {
 
     /// Waits until the next attempt is due; answers the failure if there is to be none.
     pub(crate) async fn again(&mut self, status: &Status) -> Result<()> {
-        let (client, deadline) = (self.client, self.deadline());
+        let (client, mut deadline) = (self.client, self.deadline());
         let error = client.failed(status);
-        let worth_it = if never_sent(status) {
+        let away = never_sent(status);
+        if !away {
+            client.seen.store(true, Ordering::Relaxed);
+        } else if !client.seen.load(Ordering::Relaxed) {
+            deadline = deadline.min(self.began + UNSEEN);
+        }
+        let worth_it = if away {
             // What was sent once is not given up because the daemon is away at the moment.
             client.policy.wait_for_ready || self.number > 1
         } else {
@@ -144,7 +154,7 @@ mod tests {
             (policy.attempts, policy.backoff.next, policy.backoff.longest, policy.timeout),
             (5, Duration::from_millis(50), Duration::from_secs(2), Duration::from_secs(10))
         );
-        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (true, 20_000, 200));
+        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (false, 20_000, 200));
     }
 
     #[test]

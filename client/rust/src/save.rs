@@ -16,7 +16,7 @@ use crate::{
     pieces::{Piece, cut},
     profiles::{diff, walk},
     progress::{Counter, OnProgress},
-    sidecar::{self, Sidecar},
+    sidecar::{self, Origin, Sidecar},
     system::{blocking, portability, quiesced, whole},
     tree::Tree,
     upload::{Sent, Upload},
@@ -42,7 +42,8 @@ pub struct SaveOptions {
     pub etag: String,
     /// The lease under which this is saved; 0 for none.
     pub lease_token: i64,
-    /// Where the profile comes from, if the caller knows better than the directory tells. Whether the browser had exited and the policy are filled in.
+    /// Where the profile comes from, if the caller knows better than the directory tells. Whether the browser had exited and the policy are filled in; what is left
+    /// empty is as the directory tells, or else as it was in the snapshot that the directory came from.
     pub portability: Option<v1::Portability>,
     /// Save although a live browser holds the profile; what it has not yet written is then missing.
     pub force: bool,
@@ -74,7 +75,12 @@ impl Client {
         let (from, namespace, session) = (whole(directory.as_ref())?, self.namespace.to_string(), session_id.to_owned());
         let (from, known, mut origin) = blocking(move || before(from, &namespace, &session, options.force, options.policy.name())).await?;
         if let Some(given) = options.portability {
+            let told = Origin::of(Some(&origin));
             origin = v1::Portability { quiesced: origin.quiesced, capture_policy: origin.capture_policy, ..given };
+            told.hand_on(&mut origin);
+        }
+        if let Some(known) = &known {
+            known.origin.hand_on(&mut origin);
         }
         let parent = match &known {
             Some(known) => known.snapshot_id.clone(),
@@ -115,7 +121,13 @@ impl Client {
 
     /// Writes down what the directory now holds.
     async fn remember(&self, directory: PathBuf, session_id: &str, tree: Tree, saved: Saved) -> Result<Saved> {
-        let sidecar = Sidecar { namespace: self.namespace.to_string(), session_id: session_id.to_owned(), snapshot_id: saved.snapshot.id.clone(), tree };
+        let sidecar = Sidecar {
+            namespace: self.namespace.to_string(),
+            session_id: session_id.to_owned(),
+            snapshot_id: saved.snapshot.id.clone(),
+            origin: Origin::of(saved.snapshot.portability.as_ref()),
+            tree,
+        };
         let same = sidecar.tree.manifest_root().as_slice() == saved.snapshot.manifest_root.as_ref();
         // A repetition answers the first result, which may be of another content than the directory has by now.
         blocking(move || if same { sidecar.write(&directory) } else { sidecar::remove(&directory) }).await?;

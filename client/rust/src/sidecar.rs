@@ -11,6 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cloakroom_api::v1;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -29,8 +30,45 @@ pub(crate) struct Sidecar {
     pub(crate) namespace: String,
     pub(crate) session_id: String,
     pub(crate) snapshot_id: String,
+    /// Where the profile comes from, as the snapshot says.
+    pub(crate) origin: Origin,
     /// Exactly the snapshot's entries.
     pub(crate) tree: Tree,
+}
+
+/// What stays true of a profile when a save cannot find it out anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Origin {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    os: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    brand: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    browser_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password_store: String,
+}
+
+impl Origin {
+    /// What a snapshot says, or a directory.
+    pub(crate) fn of(portability: Option<&v1::Portability>) -> Self {
+        let v1::Portability { os, brand, browser_version, password_store, .. } = portability.cloned().unwrap_or_default();
+        Self { os, brand, browser_version, password_store }
+    }
+
+    /// Fills in what is not known anew.
+    pub(crate) fn hand_on(&self, to: &mut v1::Portability) {
+        let pairs = [
+            (&self.os, &mut to.os),
+            (&self.brand, &mut to.brand),
+            (&self.browser_version, &mut to.browser_version),
+            (&self.password_store, &mut to.password_store),
+        ];
+        for (known, field) in pairs.into_iter().filter(|(_, field)| field.is_empty()) {
+            field.clone_from(known);
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +82,8 @@ struct Body<'a> {
     snapshot_id: Cow<'a, str>,
     #[serde(borrow)]
     manifest_root: Cow<'a, str>,
+    #[serde(default)]
+    origin: Origin,
     #[serde(borrow)]
     entries: Vec<Item<'a>>,
 }
@@ -96,6 +136,7 @@ impl Sidecar {
             namespace: namespace.to_owned(),
             session_id: session_id.to_owned(),
             snapshot_id: body.snapshot_id.into_owned(),
+            origin: body.origin,
             tree,
         })
     }
@@ -119,6 +160,7 @@ impl Sidecar {
             session_id: (&self.session_id).into(),
             snapshot_id: (&self.snapshot_id).into(),
             manifest_root: hex(&self.tree.manifest_root()).into(),
+            origin: self.origin.clone(),
             entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
         };
         let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
@@ -181,8 +223,12 @@ mod tests {
         vectors::{tree_of, vectors},
     };
 
+    fn origin() -> Origin {
+        Origin::of(Some(&v1::Portability { os: "linux".to_owned(), brand: "chromium".to_owned(), ..v1::Portability::default() }))
+    }
+
     fn sidecar(tree: Tree) -> Sidecar {
-        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), tree }
+        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), origin: origin(), tree }
     }
 
     #[test]
@@ -197,6 +243,7 @@ mod tests {
             assert_eq!(read.snapshot_id, "ab".repeat(16));
             assert!(read.tree.entries().iter().all(|entry| entry.stat == Some(stat)));
             assert_eq!(hex(&read.tree.manifest_root()), case["manifest_root"]);
+            assert_eq!(read.origin, origin());
             assert!(Sidecar::read(&directory, "", "s").is_none() && Sidecar::read(&directory, "n", "t").is_none());
         }
         let beside: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name()).collect();

@@ -1,6 +1,6 @@
 //! `cloakroom save`, `load` and `snapshots`.
 
-use std::{future::ready, path::Path};
+use std::{fs, future::ready, path::Path};
 
 use cloakroom_client::{Client, Error, LoadOptions, Result, SaveOptions, v1};
 use futures::TryStreamExt as _;
@@ -55,15 +55,22 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
     )
 }
 
-/// What a browser leaves in every user data directory, or in a profile that is one by itself.
-const MARKS: [&str; 8] = ["Local State", "Default", "Preferences", "Last Version", "prefs.js", "cookies.sqlite", "times.json", "profiles.ini"];
+/// What Chromium and Firefox write at their first start: into the user data directory, and Chromium into the profiles in it.
+const MARKS: [&str; 6] = ["Local State", "Last Version", "First Run", "prefs.js", "compatibility.ini", "times.json"];
+const MARKS_BELOW: [&str; 2] = ["Preferences", "Cookies"];
+
+fn looks_like_a_profile(directory: &Path) -> bool {
+    let has = |at: &Path, marks: &[&str]| marks.iter().any(|mark| at.join(mark).symlink_metadata().is_ok());
+    let mut below = fs::read_dir(directory).into_iter().flatten().flatten().map(|item| item.path());
+    has(directory, &MARKS) || below.any(|below| has(&below, &MARKS_BELOW))
+}
 
 /// What a person should know of a save that went well but is hardly what was meant.
 fn warnings(directory: &Path, snapshot: &v1::Snapshot) -> Vec<String> {
     let (at, remedy) = (directory.display(), "give the browser's user data directory, after the browser has run on it and exited");
     if snapshot.entry_count == 0 {
         vec![format!("there is nothing in {at} that travels: this snapshot is an empty profile without any login; {remedy}")]
-    } else if MARKS.iter().all(|mark| directory.join(mark).symlink_metadata().is_err()) {
+    } else if !looks_like_a_profile(directory) {
         vec![format!("nothing in {at} looks like a profile of Chromium or Firefox: this snapshot may have no login; {remedy}")]
     } else {
         Vec::new()

@@ -18,7 +18,7 @@ use crate::{
     moves::faults,
     pieces::cut,
     place::{Goal, place},
-    sidecar::{self, Sidecar},
+    sidecar::{self, Origin, Sidecar},
     system::{make_directory, remove, set_attributes_at},
     tree::{LEAF, hash_leaves},
     vectors::{content, tree_of, vectors},
@@ -140,7 +140,8 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
 }
 
 fn goal<'a>(target: &'a Path, space: &'a Workspace, consume: bool) -> Goal<'a> {
-    let sidecar = Sidecar { namespace: String::new(), session_id: "s".to_owned(), snapshot_id: "new".to_owned(), tree: Tree::default() };
+    let sidecar =
+        Sidecar { namespace: String::new(), session_id: "s".to_owned(), snapshot_id: "new".to_owned(), origin: Origin::default(), tree: Tree::default() };
     Goal { target, space, consume, sidecar }
 }
 
