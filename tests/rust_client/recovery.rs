@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -162,6 +163,52 @@ async fn a_load_that_is_given_up_leaves_nothing_behind() {
     }
 }
 
+/// The command line on its way to load into the place of a former directory, up to where it patches that (or to its end, if that is sooner).
+async fn patching(stage: &Stage, target: &Path) -> Process {
+    let half = target.with_file_name(".q.cloakroom-load").join("former");
+    let mut command = Command::new(binary("cloakroom"));
+    command.args(["--target", &stage.daemon.address(), "load", &stage.session, target.to_str().unwrap(), "--replace"]);
+    let mut load = Process::spawn("cloakroom load", command);
+    let ended = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&ended);
+    let seen = tokio::task::spawn_blocking(move || {
+        while !half.exists() && !stop.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    tokio::select! {
+        _ = load.wait() => ended.store(true, Ordering::Relaxed),
+        _ = seen => {}
+    }
+    load
+}
+
+#[tokio::test]
+async fn a_load_interrupted_while_it_patches_finishes_that_first() {
+    let stage = stage().await;
+    let (directory, target) = (stage.directory("p"), stage.path("q"));
+    let fill = |seed: u64| (0..1500).for_each(|file| write(&directory, &format!("{}/{file}", file % 40), &noise(seed * 10_000 + file, 600)));
+    fill(1);
+    stage.save(&directory).await;
+    let mut interrupted = false;
+    for round in 2..12 {
+        stage.client.load(&stage.session, &target, LoadOptions { replace: true, ..LoadOptions::default() }).await.unwrap();
+        fill(round);
+        stage.save(&directory).await;
+        let mut load = patching(&stage, &target).await;
+        if load.try_wait().is_none() {
+            load.signal("INT");
+        }
+        interrupted = load.wait().await.code() == Some(130);
+        assert_same(&directory, &target);
+        assert!(!stage.path(".q.cloakroom-load").exists());
+        if interrupted {
+            break;
+        }
+    }
+    assert!(interrupted, "none of the loads was interrupted in the middle");
+}
+
 #[tokio::test]
 async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_the_next_load() {
     let stage = stage().await;
@@ -175,20 +222,7 @@ async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_t
         stage.load(&target).await;
         fill(round);
         stage.save(&directory).await;
-        let mut command = Command::new(binary("cloakroom"));
-        command.args(["--target", &stage.daemon.address(), "load", &stage.session, target.to_str().unwrap(), "--replace"]);
-        let mut load = Process::spawn("cloakroom load", command);
-        let (watched, ended) = (half.clone(), Arc::new(AtomicBool::new(false)));
-        let stop = Arc::clone(&ended);
-        let seen = tokio::task::spawn_blocking(move || {
-            while !watched.exists() && !stop.load(Ordering::Relaxed) {
-                std::hint::spin_loop();
-            }
-        });
-        tokio::select! {
-            _ = load.wait() => ended.store(true, Ordering::Relaxed),
-            _ = seen => {}
-        }
+        let mut load = patching(&stage, &target).await;
         load.kill9();
         assert!(!target.exists() || contents(&target) == contents(&directory), "under its own name there is never something half done");
         if !half.exists() {

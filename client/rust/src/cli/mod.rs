@@ -13,6 +13,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser as _;
@@ -25,6 +26,9 @@ use crate::cli::{
 
 /// Ended by Ctrl-C, as a shell says it.
 const INTERRUPTED: u8 = 130;
+
+/// How long an interrupted command may go on with a step that should not be left half done; on a disk that answers it takes milliseconds.
+const FINISHING: Duration = Duration::from_secs(5);
 
 /// Why a command did not end well.
 #[derive(Debug)]
@@ -76,8 +80,12 @@ pub(crate) fn main() -> ExitCode {
             _ = tokio::signal::ctrl_c() => None,
         }
     });
-    // What is half done leaves nothing behind; threads that still read a file are not waited for.
-    runtime.shutdown_background();
+    // What is half done leaves nothing behind; threads that still read a file are not waited for. But who interrupts a load while it patches a directory wants that directory.
+    if ended.is_none() {
+        runtime.shutdown_timeout(FINISHING);
+    } else {
+        runtime.shutdown_background();
+    }
     match ended {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(Failure::Told)) => ExitCode::FAILURE,
