@@ -56,7 +56,7 @@ const entryKinds = { ENTRY_KIND_FILE: 'file', ENTRY_KIND_DIRECTORY: 'directory',
 /** A client of one cloakroomd, or of several replicas behind one address. */
 export class Client {
   /**
-   * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
+   * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
    * @param {import('./connection.js').ClientOptions} [options]
    */
   constructor(target = '127.0.0.1:7700', options = {}) {

@@ -195,7 +195,7 @@ async function send(connection, directory, begin, change, state, root, { compres
     tell(done, total);
   }
   // A daemon that is not there at all is not waited for five times.
-  await connection.ready(signal);
+  await connection.reach(signal);
   for (let attempt = 1; ; attempt++) {
     try {
       const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages(), { signal });
@@ -207,7 +207,7 @@ async function send(connection, directory, begin, change, state, root, { compres
         ...sent,
       };
     } catch (error) {
-      if (!(error instanceof Unavailable) || attempt === ATTEMPTS) throw error;
+      if (!(error instanceof Unavailable) || error.reason === 'UNREACHABLE' || attempt === ATTEMPTS) throw error;
       await sleep(backoff(attempt, error.retryDelaySeconds), undefined, { signal });
     }
     // The save may have been done before its answer was lost.
@@ -335,7 +335,7 @@ export async function load(connection, sessionId, directory, options = {}) {
  */
 async function receive(connection, request, workspace, base, progress, signal) {
   const tell = teller(progress);
-  await connection.ready(signal);
+  await connection.reach(signal);
   for (let attempt = 1; ; attempt++) {
     const shelf = fs.mkdtempSync(`${workspace}/shelf-`);
     const assembly = new Assembly(shelf, base);
@@ -348,7 +348,7 @@ async function receive(connection, request, workspace, base, progress, signal) {
       return { assembly, entries: assembly.finish() };
     } catch (error) {
       removeTree(shelf);
-      if (!(error instanceof Unavailable) || attempt === ATTEMPTS) throw error;
+      if (!(error instanceof Unavailable) || error.reason === 'UNREACHABLE' || attempt === ATTEMPTS) throw error;
       await sleep(backoff(attempt, error.retryDelaySeconds), undefined, { signal });
     }
   }

@@ -1,7 +1,7 @@
 /** A client of one cloakroomd, or of several replicas behind one address. */
 export class Client {
     /**
-     * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
+     * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
      * @param {import('./connection.js').ClientOptions} [options]
      */
     constructor(target?: string, options?: import("./connection.js").ClientOptions);
