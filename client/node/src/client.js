@@ -4,8 +4,9 @@ import { randomUUID } from 'node:crypto';
 
 import { Connection } from './connection.js';
 import { date, short, snapshot } from './messages.js';
+import { load, save } from './profiles.js';
 import { Sessions } from './sessions.js';
-import { load, save, saveStatus } from './transfers.js';
+import { saveStatus } from './transfers.js';
 import { Watch } from './watch.js';
 
 /** @typedef {import('./messages.js').Snapshot} Snapshot */
@@ -71,8 +72,8 @@ export class Client {
    *
    * @param {string} sessionId
    * @param {string} directory must not exist, unless `replace` is said
-   * @param {import('./transfers.js').LoadOptions} [options]
-   * @returns {Promise<import('./transfers.js').Loaded>}
+   * @param {import('./messages.js').LoadOptions} [options]
+   * @returns {Promise<import('./messages.js').Loaded>}
    */
   load(sessionId, directory, options) {
     return load(this.connection, sessionId, directory, options);
@@ -83,8 +84,8 @@ export class Client {
    *
    * @param {string} sessionId
    * @param {string} directory a profile whose browser has exited
-   * @param {import('./transfers.js').SaveOptions} [options]
-   * @returns {Promise<import('./transfers.js').Saved>}
+   * @param {import('./messages.js').SaveOptions} [options]
+   * @returns {Promise<import('./messages.js').Saved>}
    */
   save(sessionId, directory, options) {
     return save(this.connection, sessionId, directory, options);

@@ -10,8 +10,9 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { fromGrpc } from '../src/errors.js';
+import { cut, pack } from '../src/framing.js';
 import { Client, EtagMismatch, LeaseFenced, LocalError, NotFound, ParentNotHead, Unavailable } from '../src/index.js';
-import { cut, diff, pack, scan } from '../src/profiles.js';
+import { diff, scan } from '../src/profiles.js';
 import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
