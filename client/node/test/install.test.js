@@ -157,8 +157,6 @@ test('packed, with types that a strict program compiles against', (t) => {
     assert.equal(compiled, '');
   }
 });
-  assert.equal(compiled, '');
-});
 
 test('the types that are shipped are those of the sources', (t) => {
   const directory = temporary(t);
