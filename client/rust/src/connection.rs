@@ -51,7 +51,7 @@ pub struct Options {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// Deadline of a unary call with all its repetitions; by default what the published service config says (10 s).
     pub timeout: Option<Duration>,
-    /// Whether a unary call waits, until its deadline, for a daemon that is not there yet. On by default, as in the published service config; off, the first
+    /// Whether a unary call waits, until its deadline, for a daemon that is not there yet. On by default; off, as in the published service config, the first
     /// refused connection is the answer.
     pub wait_for_ready: bool,
 }
@@ -321,7 +321,7 @@ mod tests {
             (policy.attempts, policy.initial, policy.longest, policy.timeout),
             (5, Duration::from_millis(50), Duration::from_secs(2), Duration::from_secs(10))
         );
-        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (true, 20_000, 200));
+        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (false, 20_000, 200));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         email::Email,
         error::{Error, Reason, Result},
         id::{BusinessId, Namespace, SessionId},
-        session::{State, index},
+        session::{State, index, mark},
         time::Revision,
     },
     store::metadata::{Direction, Found, Index, Key, Range, Reading},
@@ -89,7 +89,7 @@ impl Sessions {
         let mut live = Vec::new();
         for probe in PROBES {
             let members = self.metadata.scan(namespace, &Index(index::NAMES.to_owned()), &range, Direction::Ascending, probe).await?;
-            live = self.live(namespace, &members).await?;
+            live = self.live(namespace, &members).await?.0;
             if members.len() < probe || live.len() > CANDIDATES || live.first().is_some_and(|first| first.id == *prefix) {
                 break;
             }
@@ -122,11 +122,21 @@ impl Sessions {
         };
         for probe in PROBES {
             let members = self.metadata.scan(namespace, &Index(name.clone()), &Range::From(None), Direction::Descending, probe).await?;
-            let live = self.live(namespace, &members).await?;
             // It may have moved on between the two readings; then the next one is the answer.
             let active =
                 |session: &Loaded| session.session.state == State::Active && session.session.indices(&session.id).iter().any(|entry| entry.index == name);
+            // A copy that was last used when the index says is no older than the last touch either.
+            if let Some((used, first)) = members.first()
+                && let Some((session, reflects)) = self.cache.get(namespace, &SessionId::parse("member", first)?, min_revision)
+                && session.mark(mark::USED) == *used
+                && active(&session)
+            {
+                return Ok(Answer { view: self.view(namespace, session).await?, revision: revision.min(reflects) });
+            }
+            let began = clock::monotonic();
+            let (live, read) = self.live(namespace, &members).await?;
             if let Some(session) = live.into_iter().find(active) {
+                self.cache.keep(namespace, &session, read, began);
                 return Ok(Answer { view: self.view(namespace, session).await?, revision });
             }
             if members.len() < probe {
@@ -175,11 +185,11 @@ impl Sessions {
         Ok((sessions, reading.revision))
     }
 
-    /// The live sessions among the members of an index, in its order.
-    async fn live(&self, namespace: &Namespace, members: &[(i64, String)]) -> Result<Vec<Loaded>> {
+    /// The live sessions among the members of an index, in its order, and the revision of that reading.
+    async fn live(&self, namespace: &Namespace, members: &[(i64, String)]) -> Result<(Vec<Loaded>, Revision)> {
         let ids = members.iter().map(|(_, member)| SessionId::parse("member", member)).collect::<Result<Vec<_>>>()?;
-        let (sessions, _) = self.read_all(namespace, &ids, Revision::ZERO).await?;
-        Ok(sessions.into_iter().flatten().filter(|session| session.check_live().is_ok()).collect())
+        let (sessions, revision) = self.read_all(namespace, &ids, Revision::ZERO).await?;
+        Ok((sessions.into_iter().flatten().filter(|session| session.check_live().is_ok()).collect(), revision))
     }
 }
 
