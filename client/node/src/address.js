@@ -21,28 +21,33 @@ import { Invalid } from './errors.js';
 /** @typedef {{ target: string, tls: TlsOptions | undefined }} Address a target as gRPC takes it; without `tls`: in plain text */
 
 const EXAMPLES = 'give one such as 127.0.0.1:7700, https://cloakroom.example:7700 or dns:///cloakroom.example:7700';
+/** gRPC's own forms. What follows the colon is not a port: a host may have such a name. */
+const GRPC = /^(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):(?!\d+\/?$)/;
+const URL_LIKE = /^(?<scheme>(https?:\/\/)?)(?<host>[^/?#@\s:[\]]+|\[[\da-f:.%]+\])(:(?<port>\d{1,5}))?\/?$/i;
+const HTTPS = 443;
 /** For how long a question to what is at an address may stay without an answer. */
 const PROBE_MS = 700;
 /** How every HTTP/2 connection begins, with empty settings. */
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]);
 
 /**
- * @param {string} target as callers write it: gRPC's own forms, or `http://host:port`, or `https://host:port` for TLS
+ * @param {string} target as callers write it: gRPC's own forms, `host:port`, `http://host:port`, or `https://host:port` for TLS, with which alone the port may be left out
  * @param {boolean | TlsOptions | undefined} tls
  * @returns {Address}
  */
 export function parseAddress(target, tls) {
-  if (typeof target !== 'string' || !target.trim()) throw Invalid.here(`the target is ${JSON.stringify(target)}: ${EXAMPLES}`);
-  if (/^[^/]*:\/\/[^/]*@|^[^/]*@/.test(target)) throw Invalid.here(`the target has a user in it, which is not shown here: ${EXAMPLES}`);
-  const given = tls === true ? {} : tls || undefined;
-  const [, scheme = '', host = ''] = /^(https?):\/\/([^/?#\s]+)\/?$/i.exec(target) ?? [];
-  const secure = scheme.toLowerCase() === 'https';
-  if (!scheme && /\s|^https?:/i.test(target)) throw Invalid.here(`the target ${JSON.stringify(target)} is no address: ${EXAMPLES}`);
-  if (scheme && !secure && given) throw Invalid.here(`${target} says plain text, and tls says TLS: write https://${host}`);
-  if (secure && tls === false) throw Invalid.here(`${target} says TLS, and tls says plain text: write http://${host}`);
-  if (!scheme) return { target, tls: given };
-  const port = /(^[^:]+|\]):\d+$/.test(host) ? '' : secure ? ':443' : ':80';
-  return { target: host + port, tls: secure ? (given ?? {}) : undefined };
+  if (typeof target !== 'string') throw Invalid.here(`the target is ${JSON.stringify(target)}: ${EXAMPLES}`);
+  if (target.includes('@') && !/^\s*unix/.test(target)) throw Invalid.here(`the target has a user in it, which is not shown here: ${EXAMPLES}`);
+  const chosen = tls === true ? {} : tls || undefined;
+  const given = target.trim();
+  if (GRPC.test(given)) return { target: given, tls: chosen };
+  const { scheme = '', host = '', port: said } = URL_LIKE.exec(given)?.groups ?? {};
+  const secure = scheme.toLowerCase() === 'https://';
+  const port = Number(said ?? (secure ? HTTPS : 0));
+  if (!host || port < 1 || port > 65_535) throw Invalid.here(`the target ${JSON.stringify(target)} is no address with a port: ${EXAMPLES}`);
+  if (scheme && !secure && chosen) throw Invalid.here(`${given} says plain text, and tls says TLS: write https://${host}:${port}`);
+  if (secure && tls === false) throw Invalid.here(`${given} says TLS, and tls says plain text: write http://${host}:${port}`);
+  return { target: `${host}:${port}`, tls: secure ? (chosen ?? {}) : chosen };
 }
 
 /**
@@ -81,12 +86,15 @@ function endpoint(target) {
 const RUNNING = 'check that cloakroomd runs and that this is the gRPC address that it prints when it starts';
 const PORTS = "cloakroomd's gRPC port is 7700 by default, and 7701 is its HTTP port for health and metrics";
 const NETWORK = 'check the address, and the network between';
+const CLOSES = 'what listens there closes the connection';
+const WANTS_TLS = 'if the daemon has TLS, give tls or write https://; if not, check the port';
 /** @type {[RegExp, string, string][]} */
 const CAUSES = [
   [/ECONNREFUSED/, 'connection refused', RUNNING],
   [/ENOTFOUND|EAI_AGAIN/, 'the host name is not known', 'check the address'],
   [/EHOSTUNREACH|ENETUNREACH/, 'there is no route to the host', NETWORK],
   [/ETIMEDOUT/, 'nobody answers', NETWORK],
+  [/ECONNRESET|EPIPE/, CLOSES, WANTS_TLS],
   [/ENOENT/, 'there is no such socket', RUNNING],
   [/EACCES|EPERM/, 'access to the socket is not allowed', 'run as a user who may write to it'],
   [
@@ -143,8 +151,7 @@ export async function diagnose({ target, tls }) {
     const bytes = await firstBytes(at, tls);
     if (bytes.toString('latin1', 0, 5) === 'HTTP/') return ['what answers there is an HTTP server, and not gRPC', PORTS];
     if (bytes[3] === 4 && bytes.readUIntBE(0, 3) < 256) return ['it was not ready in time, and answers only now', 'try again'];
-    const wants = tls ? PORTS : 'if the daemon has TLS, give tls or write https://; if not, check the port';
-    if (bytes.length === 0 || (bytes[0] === 0x15 && bytes[1] === 3)) return ['what listens there closes the connection', wants];
+    if (bytes.length === 0 || (bytes[0] === 0x15 && bytes[1] === 3)) return [CLOSES, tls ? PORTS : WANTS_TLS];
     return ['what answers there does not speak gRPC', PORTS];
   } catch (error) {
     const { code = '', message } = /** @type {NodeJS.ErrnoException} */ (error);

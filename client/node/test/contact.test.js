@@ -159,6 +159,11 @@ test('so are other servers that are not the daemon', async (t) => {
     net.createServer((socket) => socket.on('error', () => {}).end('220 mail.example ESMTP\r\n')),
   );
   assert.match((await unreached(connect(t, other, options).sessions.get('s'))).error.message, /does not speak gRPC/);
+  const rude = await listening(
+    t,
+    net.createServer((socket) => socket.resetAndDestroy()),
+  );
+  assert.match((await unreached(connect(t, rude, options).sessions.get('s'))).error.message, /closes the connection; if the daemon has TLS/);
   assert.match(
     (await unreached(connect(t, 'unix:/nowhere/socket', options).sessions.get('s'))).error.message,
     /no connection to cloakroomd at unix:\/nowhere\/socket .*no such socket/,
@@ -190,13 +195,31 @@ test('targets are taken as the command line takes them', () => {
     ['HTTP://[::1]:7700/', false, { target: '[::1]:7700', tls: undefined }],
     ['https://a.example:7700', undefined, { target: 'a.example:7700', tls: {} }],
     ['https://a.example', { ca: 'x' }, { target: 'a.example:443', tls: { ca: 'x' } }],
-    ['http://[::1]', undefined, { target: '[::1]:80', tls: undefined }],
+    ['https://[::1]', undefined, { target: '[::1]:443', tls: {} }],
+    [' http://localhost:7700/\n', undefined, { target: 'localhost:7700', tls: undefined }],
+    ['dns:7700', undefined, { target: 'dns:7700', tls: undefined }],
+    ['ipv4:10.0.0.1:7700,10.0.0.2:7700', undefined, { target: 'ipv4:10.0.0.1:7700,10.0.0.2:7700', tls: undefined }],
     ['dns:///a.example:1', undefined, { target: 'dns:///a.example:1', tls: undefined }],
     ['unix:/tmp/x', undefined, { target: 'unix:/tmp/x', tls: undefined }],
   ]);
   for (const [target, tls, address] of fine) assert.deepEqual(parseAddress(target, tls), address, target);
-  for (const target of ['', ' ', 'http://', 'http://a/b', 'https://a?b', 'a b', /** @type {any} */ (undefined)])
-    assert.throws(() => new Client(target ?? /** @type {any} */ (null)), Invalid, String(target));
+  const bad = [
+    '',
+    ' ',
+    'a b:1',
+    'a',
+    '127.0.0.1',
+    'a:0',
+    'a:70000',
+    '::1:7700',
+    'http://',
+    'http://a',
+    'http://a/b',
+    'https://a?b',
+    'ftp://a:1',
+    null,
+  ];
+  for (const target of bad) assert.throws(() => new Client(/** @type {any} */ (target)), Invalid, String(target));
   assert.throws(
     () => new Client('http://user:secret@a.example:1'),
     (error) => error instanceof Invalid && !error.message.includes('secret'),

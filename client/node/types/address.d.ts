@@ -1,5 +1,5 @@
 /**
- * @param {string} target as callers write it: gRPC's own forms, or `http://host:port`, or `https://host:port` for TLS
+ * @param {string} target as callers write it: gRPC's own forms, `host:port`, `http://host:port`, or `https://host:port` for TLS, with which alone the port may be left out
  * @param {boolean | TlsOptions | undefined} tls
  * @returns {Address}
  */
