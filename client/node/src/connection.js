@@ -30,6 +30,8 @@ const flowControlWindow = 16 * 1024 * 1024;
 
 /** Seconds of patience with a daemon that was never reached, and with one that was. */
 const PATIENCE = { before: 2, after: 30 };
+/** Seconds that a single attempt to connect may take in any case. */
+const ATTEMPT = 1;
 
 /** One channel to the daemon, with its credentials, its retry policy, and errors in this package's classes. */
 export class Connection {
@@ -67,6 +69,8 @@ export class Connection {
       'grpc.keepalive_timeout_ms': 10_000,
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 2_000,
+      // A proxy would look for this host's daemon on its own.
+      ...(this.loopback && { 'grpc.enable_http_proxy': 0 }),
       ...(serverName && { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
     };
     const credentials = channelCredentials(this.address.tls);
@@ -133,11 +137,15 @@ export class Connection {
   async reach(signal, mostSeconds = Infinity) {
     this.check(signal);
     const patience = Math.min(mostSeconds, this.patienceSeconds ?? (this.contact ? PATIENCE.after : PATIENCE.before));
-    const end = Date.now() + patience * 1000;
+    const begin = Date.now();
+    const end = begin + patience * 1000;
+    // Somebody without patience still gives an attempt that was not refused the time that it takes.
+    const latest = Math.max(end, begin + Math.min(mostSeconds, ATTEMPT) * 1000);
     for (let state; (state = this.channel.getConnectivityState(true)) !== connectivityState.READY;) {
-      await this.stateAfter(state, end, signal);
+      const over = state === connectivityState.TRANSIENT_FAILURE ? end : latest;
+      if (Date.now() >= over) throw await this.unreachable(patience);
+      await this.stateAfter(state, over, signal);
       this.check(signal);
-      if (Date.now() >= end && this.channel.getConnectivityState(false) !== connectivityState.READY) throw await this.unreachable(patience);
     }
     this.contact = true;
   }

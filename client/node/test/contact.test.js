@@ -91,6 +91,10 @@ test("patience and timeout are the caller's to choose", async (t) => {
   const { error, seconds } = await unreached(brief.sessions.get('s'));
   assert.match(error.message, /within 0\.3 s/);
   assert.ok(seconds < 1.3, `${seconds} s`);
+  const impatient = connect(t, target, { patienceSeconds: 0 });
+  assert.ok((await unreached(impatient.sessions.get('s'))).seconds < 1.2);
+  const { target: there } = await peer(t, { SessionService: { getSession } });
+  assert.equal((await connect(t, there, { patienceSeconds: 0 }).sessions.get('s')).id, 's');
   assert.throws(() => new Client(target, { patienceSeconds: -1 }), Invalid);
 });
 
@@ -185,6 +189,17 @@ test('TLS where there is none, none where there is, and certificates that do not
   assert.match(await said(named, { ca: cert, cert, key, serverName: 'other.test' }), /certificate is for another name; .*tls\.serverName/);
   const fine = connect(t, `https://${named}`, { tls: { ca: cert, cert, key } });
   assert.equal((await fine.sessions.get('s')).id, 's');
+});
+
+test('a proxy is not asked for the daemon on this host', async (t) => {
+  const { http_proxy: former } = process.env;
+  process.env.http_proxy = `http://${await nowhere()}`;
+  t.after(() => {
+    if (former === undefined) delete process.env.http_proxy;
+    else process.env.http_proxy = former;
+  });
+  const { client } = await peer(t, { SessionService: { getSession } });
+  assert.equal((await client.sessions.get('s')).id, 's');
 });
 
 test('targets are taken as the command line takes them', () => {
