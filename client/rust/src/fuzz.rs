@@ -8,11 +8,11 @@ use crate::{
     capture::{Capture, Policy},
     error::Result,
     parts::Base,
-    place::place,
+    place::{Goal, place},
     profiles::{Loader, walk},
-    sidecar::Sidecar,
-    system::{Workspace, make_directory},
+    sidecar::{Origin, Sidecar},
     tree::{Root, Tree},
+    workspace::Workspace,
 };
 
 /// Reads capture rules of this text, and those of a caller; answers whether they let a path travel.
@@ -56,16 +56,15 @@ impl Former {
 /// Those of [`crate::Client::load`] that are not the connection's.
 pub fn load(messages: Vec<v1::LoadProfileResponse>, former: Option<&Former>, target: &Path) -> Result<Root> {
     let space = Workspace::beside(target)?;
-    let stage = space.path().join("stage");
-    make_directory(&stage).map_err(|error| crate::Error::file(&stage, error))?;
-    let mut loader = Loader::new(&stage, former.map(|former| Arc::clone(&former.0)));
+    let mut loader = Loader::new(space.path(), former.map(|former| Arc::clone(&former.0)));
     for message in messages {
         if let Some(job) = loader.accept(message)? {
             job.run()?;
         }
     }
-    let verified = loader.finish()?;
-    place(&verified, &stage, target, &space, false).map(|tree| tree.manifest_root())
+    let (namespace, session_id, snapshot_id) = ("n".to_owned(), "s".to_owned(), "new".to_owned());
+    let sidecar = Sidecar { namespace, session_id, snapshot_id, origin: Origin::default(), tree: Tree::default() };
+    place(&loader.finish()?, Goal { target, space: &space, consume: false, sidecar }).map(|tree| tree.manifest_root())
 }
 
 /// What stands at `target` after [`load`]: every entry as the system describes it, without times.
