@@ -16,6 +16,7 @@ mod contract;
 mod crash_window;
 mod daemon;
 mod deploy;
+mod fuzz;
 mod journey;
 mod layout;
 mod redis_engine;

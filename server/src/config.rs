@@ -203,6 +203,16 @@ impl Config {
         Self::read(&Values::defaults(keys()))
     }
 
+    /// Reads the configuration from a file's text alone and checks it as a whole.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn from_text(path: &std::path::Path, text: &str) -> Result<Self> {
+        let mut values = Values::defaults(keys());
+        values.file(path, text)?;
+        let config = Self::read(&values)?;
+        check::check(&config, &values)?;
+        Ok(config)
+    }
+
     /// Reads the configuration from all its sources and checks it as a whole.
     ///
     /// # Errors

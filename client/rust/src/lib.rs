@@ -24,6 +24,9 @@ mod clock;
 mod connection;
 mod error;
 mod former;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod hex;
 mod load;
 mod look;

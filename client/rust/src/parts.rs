@@ -137,13 +137,13 @@ impl Part {
 
     /// Takes what no run covered from the base's file of the same path. Says whether the content is the base's as a whole, so that nothing was written.
     pub(crate) fn complete(&self, stage: &Stage, base: Option<&Base>) -> Result<bool> {
-        let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
-        if gaps.is_empty() {
+        if lock(&self.state).missing == 0 {
             return Ok(false);
         }
         let base = base.ok_or_else(|| Error::damaged("DATA_INVALID", format!("leaves of {:?} are missing", self.entry.path)))?;
+        let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
         let same = |old: &&Arc<Entry>| (old.kind, old.size, old.root) == (self.entry.kind, self.entry.size, self.entry.root);
-        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| gaps.len() == self.entry.leaf_count()) {
+        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| lock(&self.state).missing == self.entry.leaf_count()) {
             lock(&self.state).leaves.copy_from_slice(&old.leaves);
             return Ok(true);
         }

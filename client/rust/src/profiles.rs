@@ -20,7 +20,7 @@ use crate::{
     parts::{Base, Part, Stage},
     pieces::unpack,
     system::{make_directory, parallel},
-    tree::{DIGEST, Entry, Kind, Stat, Tree},
+    tree::{DIGEST, Entry, Kind, MAX_CONTENT, Stat, Tree},
 };
 
 /// Largest storage state that travels with a profile, by the contract.
@@ -180,6 +180,7 @@ pub(crate) struct Loader {
     stage: Stage,
     base: Option<Arc<Base>>,
     parts: Vec<Arc<Part>>,
+    content: u64,
     names: HashSet<String>,
     removed: HashSet<String>,
     root: Option<Bytes>,
@@ -202,7 +203,7 @@ impl Loader {
         let (names, removed) = (HashSet::new(), HashSet::new());
         // Each attempt has names of its own: what still writes for an earlier one must not write into this one.
         let stage = Stage::Flat(space.join(clock::random_id()));
-        Self { begin: None, storage_state: Vec::new(), stage, base, parts: Vec::new(), names, removed, root: None }
+        Self { begin: None, storage_state: Vec::new(), stage, base, parts: Vec::new(), content: 0, names, removed, root: None }
     }
 
     /// Takes the next message; answers the work that it makes.
@@ -236,6 +237,11 @@ impl Loader {
             let entry = Entry::from_wire(wire)?;
             if !self.names.insert(entry.path.clone()) {
                 return Err(Error::damaged("PATH_INVALID", format!("{:?} is named twice", entry.path)));
+            }
+            // Before there is a table for its leaves.
+            self.content += if entry.kind == Kind::File { entry.size } else { 0 };
+            if self.content > MAX_CONTENT {
+                return Err(Error::damaged("LIMIT_EXCEEDED", format!("its files have more than {MAX_CONTENT} bytes together")));
             }
             self.parts.push(Arc::new(Part::new(entry, self.parts.len())));
         }

@@ -125,8 +125,12 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 impl Sidecar {
     /// The sidecar of a directory, if there is a sound one of that session.
     pub(crate) fn read(directory: &Path, namespace: &str, session_id: &str) -> Option<Self> {
-        let text = fs::read(path(directory)).ok()?;
-        let body: Body<'_> = serde_json::from_slice(&text).ok()?;
+        Self::parse(&fs::read(path(directory)).ok()?, namespace, session_id)
+    }
+
+    /// What a sidecar says, if it is sound and of that session.
+    pub(crate) fn parse(text: &[u8], namespace: &str, session_id: &str) -> Option<Self> {
+        let body: Body<'_> = serde_json::from_slice(text).ok()?;
         if (body.version, body.namespace.as_ref(), body.session_id.as_ref()) != (VERSION, namespace, session_id) {
             return None;
         }
@@ -154,6 +158,12 @@ impl Sidecar {
 
     /// Writes the sidecar to a file that is not there yet.
     pub(crate) fn write_new(&self, at: &Path) -> io::Result<()> {
+        let text = self.text()?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(at)?.write_all(&text)
+    }
+
+    /// The text of its file.
+    pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
         let body = Body {
             version: VERSION,
             namespace: (&self.namespace).into(),
@@ -163,8 +173,7 @@ impl Sidecar {
             origin: self.origin.clone(),
             entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
         };
-        let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(at)?.write_all(&text)
+        serde_json::to_vec(&body).map_err(io::Error::other)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use ring::digest::{Context, SHA256};
 
 pub(crate) use self::{
-    entry::{DIGEST, Entry, Kind, LEAF, Root, hash_leaves, sha256},
+    entry::{DIGEST, Entry, Kind, LEAF, MAX_CONTENT, Root, hash_leaves, sha256},
     paths::{fault_in_path, fault_in_target},
     stat::Stat,
 };

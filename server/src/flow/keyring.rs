@@ -24,6 +24,8 @@ use crate::{
     store::metadata::{Commit, Found, Key, Life, Metadata, Require, Txn, Write},
 };
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod keys;
 mod master;
 mod objects;

@@ -18,6 +18,8 @@ use crate::model::{
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The key of the configuration that names the file.
+const KEY: &str = "auth.tokens_file";
 /// Longest token, in bytes.
 const MAX_TOKEN: usize = 4096;
 
@@ -53,7 +55,7 @@ impl fmt::Display for Role {
     }
 }
 
-struct Token {
+pub(crate) struct Token {
     hash: [u8; 32],
     caller: Caller,
 }
@@ -123,9 +125,13 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Result<Arc<[Token]>> {
-    const KEY: &str = "auth.tokens_file";
-    let shown = path.display();
+    let shown = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| Error::field(KEY, format!("the tokens file {shown} cannot be read ({error})")))?;
+    read_text(&shown, &text)
+}
+
+/// Reads the text of the file that messages call `shown`.
+pub(crate) fn read_text(shown: &str, text: &str) -> Result<Arc<[Token]>> {
     let mut tokens: Vec<Token> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
@@ -212,6 +218,8 @@ mod tests {
             assert!(error.message().contains(complaint), "{error}");
             assert!(!error.message().contains("s3cretplain"));
         }
+        let error = tokens("ann -s3cretplain worker default\n").unwrap_err();
+        assert!(!error.to_string().contains("s3cretplain"), "a token in the namespace's place is not shown: {error}");
         assert!(Tokens::open(Path::new("/nowhere/tokens")).unwrap_err().message().contains("/nowhere/tokens cannot be read"));
     }
 

@@ -18,6 +18,8 @@ use crate::{
 };
 
 mod convert;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod upload;
 
 use convert::{accepted, entry, entry_page_size, moment, records, snapshot, snapshot_id};

@@ -550,3 +550,24 @@ fn messages_stay_within_the_contract() {
     hash_leaves(&noise, &mut leaves);
     assert_eq!(scan(home.path()).get("noise").unwrap().leaves, leaves);
 }
+
+#[test]
+fn more_than_any_profile_has_is_refused_before_there_is_a_table_for_its_leaves() {
+    let home = tempfile::tempdir().unwrap();
+    let entry = |path: &str, size: u64| v1::Entry {
+        kind: 1,
+        path: path.to_owned(),
+        mode: 0o600,
+        size: size.try_into().unwrap(),
+        root: vec![0; 32].into(),
+        ..v1::Entry::default()
+    };
+    for (sizes, reason) in [(vec![MAX_CONTENT + 1], "DATA_INVALID"), (vec![1 << 20, MAX_CONTENT], "LIMIT_EXCEEDED")] {
+        let entries = sizes.iter().enumerate().map(|(at, size)| entry(&at.to_string(), *size)).collect();
+        let mut loader = Loader::new(home.path(), None);
+        loader.accept(v1::LoadProfileResponse { message: Some(Message::Begin(v1::LoadBegin::default())) }).unwrap();
+        let records = v1::ProfileRecords { entries, ..v1::ProfileRecords::default() };
+        let error = loader.accept(v1::LoadProfileResponse { message: Some(Message::Records(records)) }).unwrap_err();
+        assert_eq!(error.reason(), reason);
+    }
+}

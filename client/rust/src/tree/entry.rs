@@ -16,8 +16,8 @@ pub(crate) const DIGEST: usize = 16;
 /// Every link has this mode, whatever the system says of it.
 const LINK_MODE: u32 = 0o777;
 const MAX_MODE: u32 = 0o7777;
-/// More than any profile may have; it keeps tables of leaves within bounds.
-const MAX_SIZE: u64 = 1 << 40;
+/// Most bytes of all files of a profile together: eight times what a daemon takes today. It keeps tables of leaves below 300 MB, whatever a stream announces.
+pub(crate) const MAX_CONTENT: u64 = 64 << 30;
 
 /// What an entry is. The numbers are those of the manifest root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Entry {
             return Err(Error::damaged("PATH_INVALID", format!("{path:?}: {fault}")));
         }
         let wrong = || Error::damaged("DATA_INVALID", format!("{path:?} is no proper entry"));
-        let size = u64::try_from(size).ok().filter(|size| *size <= MAX_SIZE && mode <= MAX_MODE).ok_or_else(wrong)?;
+        let size = u64::try_from(size).ok().filter(|size| *size <= MAX_CONTENT && mode <= MAX_MODE).ok_or_else(wrong)?;
         match kind {
             1 if target.is_empty() => {
                 let root = Root::try_from(root.as_ref()).map_err(|_| wrong())?;
