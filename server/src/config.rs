@@ -152,8 +152,11 @@ table::settings! {
         save_memory: usize = "256MiB", size(MIB, MIB * MIB);
         /// Memory for the content of running loads, all together.
         load_memory: usize = "256MiB", size(MIB, MIB * MIB);
-        /// A save or load that stands still this long is ended.
+        /// A save or load that stands still this long is ended. In its middle it also waits no longer than this for memory.
         idle_timeout: Duration = "60s", span(MS, HOUR);
+        /// How long a new save or load waits for memory before it is refused (OVERLOADED). While any waits, or was refused for want of memory or of a place, those
+        /// that stand still for half of this give way.
+        wait_timeout: Duration = "10s", span(MS, HOUR);
         /// A unary call that takes longer is ended; a caller's own deadline counts when it is earlier.
         request_timeout: Duration = "10s", span(MS, HOUR);
     }

@@ -110,7 +110,8 @@ impl Daemon {
             tasks.spawn(Arc::clone(tokens).follow(tasks.stopping()));
         }
         let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
-        let shared = Shared { config, tokens, metrics, tasks };
+        let pressure = flows.profiles.pressure();
+        let shared = Shared { config, tokens, metrics, pressure, tasks };
         Ok(Self { stores, flows, services, server, shared, shown, health, grpc, http })
     }
 
@@ -204,6 +205,7 @@ fn profiles(config: &Config) -> ProfilesConfig {
         save_memory: config.limits.save_memory,
         load_memory: config.limits.load_memory,
         idle: config.limits.idle_timeout,
+        wait: config.limits.wait_timeout,
         frame_cache: config.blobs.frame_cache as u64,
         manifest_cache: config.blobs.manifest_cache as u64,
         ..ProfilesConfig::default()

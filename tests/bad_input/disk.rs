@@ -13,18 +13,24 @@ use super::{LEAF, Message, Scene, Status, api, end, file, kept, noise, records, 
 /// What one message carries at most.
 const CHUNK: usize = 240 * LEAF;
 
+/// The messages of a save of one file of noise beside what is there.
+pub(super) fn noise_messages(scene: &Scene, seed: u64, size: usize) -> Vec<Message> {
+    let body = noise(seed, size);
+    let entry = file("noise", &body);
+    let mut messages = vec![Message::Begin(scene.begin())];
+    for (number, chunk) in body.chunks(CHUNK).enumerate() {
+        let first = u32::try_from(number * CHUNK / LEAF).unwrap();
+        let run = run(0, first, u32::try_from(chunk.len().div_ceil(LEAF)).unwrap());
+        messages.push(Message::Records(records(if number == 0 { vec![entry.clone()] } else { Vec::new() }, vec![run], chunk)));
+    }
+    messages.push(end(&[kept(), vec![entry]].concat()));
+    messages
+}
+
 impl Scene {
     /// Saves one file of noise beside what is there, and moves on to the new head.
-    async fn save_noise(&mut self, seed: u64, size: usize) -> Result<(), Status> {
-        let body = noise(seed, size);
-        let entry = file("noise", &body);
-        let mut messages = vec![Message::Begin(self.begin())];
-        for (number, chunk) in body.chunks(CHUNK).enumerate() {
-            let first = u32::try_from(number * CHUNK / LEAF).unwrap();
-            let run = run(0, first, u32::try_from(chunk.len().div_ceil(LEAF)).unwrap());
-            messages.push(Message::Records(records(if number == 0 { vec![entry.clone()] } else { Vec::new() }, vec![run], chunk)));
-        }
-        messages.push(end(&[kept(), vec![entry]].concat()));
+    pub(super) async fn save_noise(&mut self, seed: u64, size: usize) -> Result<(), Status> {
+        let messages = noise_messages(self, seed, size);
         let saved = self.save(messages).await?;
         self.head = saved.snapshot.unwrap().id;
         Ok(())

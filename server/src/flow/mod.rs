@@ -3,6 +3,7 @@
 pub mod follow;
 pub mod invalidate;
 pub mod keyring;
+pub mod pressure;
 pub mod profiles;
 pub mod sessions;
 pub mod sweep;

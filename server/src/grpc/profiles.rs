@@ -4,12 +4,11 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use cloakroom_api::v1::{self as api, profile_service_server::ProfileService};
 use futures::{Stream, StreamExt as _, stream};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::parse;
 use crate::{
-    flow::profiles::{Load, LoadPiece, LoadRequest, Profiles},
+    flow::profiles::{Load, LoadPiece, LoadRequest, Pieces, Profiles},
     model::{
         error::{Error, Reason, Result},
         id::{SessionId, UploadId},
@@ -116,7 +115,7 @@ fn answer(load: Load) -> <ProfileCalls as ProfileService>::LoadProfileStream {
         base_snapshot_id: load.base.map(|base| base.to_string()).unwrap_or_default(),
         content_bytes: i64::try_from(load.content).unwrap_or(i64::MAX),
     });
-    let next = move |pieces: Option<mpsc::Receiver<Result<LoadPiece>>>| {
+    let next = move |pieces: Option<Pieces>| {
         let root = root.clone();
         async move {
             let mut pieces = pieces?;
