@@ -167,14 +167,15 @@ table::settings! {
         cert: Option<PathBuf> = "", optional(path());
         /// File with the certificate's private key (PEM).
         key: Option<PathBuf> = "", optional(path());
-        /// File with the certificates (PEM) of which one must have signed the caller's own. Empty: callers need none.
+        /// File with the certificates (PEM) of which one must have signed the caller's own. Empty: callers need none. A certificate lets its holder connect and
+        /// nothing more: which namespace it may use, and as what, says its token (`[auth]`).
         client_ca: Option<PathBuf> = "", optional(path());
     }
 
     /// Who may call.
     struct Auth in auth {
         /// File with one token per line: name, namespace, role (reader, worker or operator), SHA-256 of the token in hexadecimal digits. Read again when it
-        /// changes. Empty: everybody who reaches the port may do everything.
+        /// changes. Empty: everybody who can connect, with or without a certificate, may do everything in every namespace.
         tokens_file: Option<PathBuf> = "", optional(path());
     }
 

@@ -97,6 +97,11 @@ impl Daemon {
         let server = server::builder(&config)?;
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
+        if tokens.is_none() && config.tls.client_ca.is_some() {
+            tracing::warn!(
+                "whoever has a certificate (tls.client_ca) may do everything in every namespace: only tokens (auth.tokens_file) bind callers to one"
+            );
+        }
         let stores = Stores::open(&config).await?;
         let blobs = Arc::clone(&stores.blobs);
         metrics.show_blobs(move || blobs.counts());

@@ -90,10 +90,13 @@ fn addresses_that_others_can_reach_need_tls_and_authentication_or_insecure() {
         assert!(message.contains("--insecure"), "{message}");
         assert!(load(&[&flags[..], &["--insecure"]].concat(), None, &[]).is_ok());
         let tls = "[tls]\ncert = \"c\"\nkey = \"k\"\n";
-        assert!(refused(&flags, Some(tls), &[]).contains("but auth.tokens_file (or tls.client_ca) is not set"));
+        assert!(refused(&flags, Some(tls), &[]).contains("but auth.tokens_file is not set"));
         assert!(refused(&flags, Some("[auth]\ntokens_file = \"t\"\n"), &[]).contains("but tls.cert and tls.key are not set"));
         assert!(load(&flags, Some(&format!("{tls}[auth]\ntokens_file = \"t\"\n")), &[]).is_ok());
-        assert!(load(&flags, Some(&format!("{tls}client_ca = \"ca\"\n")), &[]).is_ok());
+        let certificates = format!("{tls}client_ca = \"ca\"\n");
+        let message = refused(&flags, Some(&certificates), &[]);
+        assert!(message.contains("auth.tokens_file (tls.client_ca says who may connect, not which namespace is whose) is not set"), "{message}");
+        assert!(load(&flags, Some(&format!("{certificates}[auth]\ntokens_file = \"t\"\n")), &[]).is_ok());
     }
     assert!(load(&["--listen", "[::1]:0", "--http-listen", "127.0.0.2:0"], None, &[]).is_ok());
 }
