@@ -55,6 +55,15 @@ pub trait KeyObjects: Send + Sync + fmt::Debug + 'static {
     async fn delete(&self, name: &str) -> Result<()>;
 }
 
+/// Keys as far as a reader needs them.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// The keys.
+    pub keys: Arc<NamespaceKeys>,
+    /// They are there, and not only going to be made.
+    certain: bool,
+}
+
 /// The keys of all namespaces and lineages, read when first needed.
 #[derive(Debug)]
 pub struct Keyring {
@@ -134,13 +143,39 @@ impl Keyring {
         Ok(Some(keys))
     }
 
+    /// A namespace's keys, or, if it has none, those that its first writer is going to make: for reads that name addresses or carry tokens. Nothing may be sealed with
+    /// them. They are [`Foreseen`] wrongly if that writer has another master key than this daemon, or if the keys of lost metadata are still in the bucket.
+    ///
+    /// # Errors
+    /// As [`Self::namespace`].
+    pub async fn foresee(&self, namespace: &Namespace) -> Result<Foreseen> {
+        Ok(match self.existing(namespace).await? {
+            Some(keys) => Foreseen { keys, certain: true },
+            None => Foreseen { keys: Arc::new(NamespaceKeys::generate(namespace, &self.master)?), certain: false },
+        })
+    }
+
+    /// Whether a namespace's keys are, or still may become, what was foreseen.
+    ///
+    /// # Errors
+    /// As [`Self::namespace`].
+    pub async fn holds(&self, namespace: &Namespace, foreseen: &mut Foreseen) -> Result<bool> {
+        if !foreseen.certain
+            && let Some(keys) = self.existing(namespace).await?
+        {
+            foreseen.certain = keys.agrees(&foreseen.keys);
+            return Ok(foreseen.certain);
+        }
+        Ok(true)
+    }
+
     /// The bucket decides what a namespace's keys are: metadata that were lost find their old keys again.
     async fn adopt_or_create(&self, namespace: &Namespace) -> Result<Bytes> {
         let name = format!("k/{namespace}/namespace/1");
         if let Some(record) = self.objects.get(&name).await? {
             return Ok(record);
         }
-        let record = NamespaceKeys::generate(namespace)?.wrap(&self.master)?;
+        let record = NamespaceKeys::generate(namespace, &self.master)?.wrap(&self.master)?;
         if self.objects.put_new(&name, record.clone()).await? {
             return Ok(record);
         }

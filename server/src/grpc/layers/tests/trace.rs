@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::instrument::WithSubscriber as _;
 
 use super::server::{Running, framed};
-use crate::{config::Config, flow::tasks::Tasks, ops::telemetry};
+use crate::{config::Config, flow::tasks::Tasks, model::hex::hex, ops::telemetry};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -39,10 +39,6 @@ impl TraceService for Collector {
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn attribute(span: &Span, key: &str) -> String {
