@@ -245,7 +245,7 @@ async fn the_cache_serves_only_what_a_reading_would_answer() {
     let bench = Bench::new();
     let revision = bench.create("a", "acme").await.revision;
     let cache = bench.sessions.cache();
-    cache.verified_through(&bench.ns, revision);
+    cache.verified_through(&bench.ns, revision, crate::clock::monotonic());
     bench.get("a").await.unwrap();
     // Written behind the cache's back, as another daemon would: the copy shows as long as the log says nothing.
     let other = sessions(Arc::clone(&bench.store), Arc::clone(&bench.keys)).unwrap();
