@@ -185,6 +185,8 @@ table::settings! {
         log_format: LogFormat = "text", choice(LOG_FORMATS);
         /// What to log: a level (error, warn, info, debug, trace), or levels by module, such as `info,cloakroom_server=debug`.
         log_filter: String = "info", text(), also ["RUST_LOG"];
+        /// Log every access to storage states, profiles and keys (target `audit`: who, what, where, with which outcome; never what was read), whatever log_filter says.
+        audit: bool = "true", switch();
         /// Where spans are sent by OTLP over gRPC, such as `http://127.0.0.1:4317`. Empty: nowhere.
         otlp_endpoint: String = "", text(), also ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
         /// The name under which spans are sent.

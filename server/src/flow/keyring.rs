@@ -120,7 +120,9 @@ impl Keyring {
         if let Some(keys) = self.existing(namespace).await? {
             return Ok(keys);
         }
-        let record = self.adopt_or_create(namespace).await?;
+        let made = self.adopt_or_create(namespace).await;
+        audit("make the namespace's keys", namespace, &made);
+        let record = made?;
         let key = namespace_key();
         let write = Write::Put { key: key.clone(), value: record, life: Life::Forever, marks: Vec::new() };
         let txn = Txn { requires: vec![Require::Absent(key)], writes: vec![write], ..Txn::default() };
@@ -138,7 +140,9 @@ impl Keyring {
             return Ok(Some(keys));
         }
         let Some(record) = self.record(namespace, namespace_key()).await? else { return Ok(None) };
-        let keys = Arc::new(NamespaceKeys::unwrap(namespace, &self.master, &record)?);
+        let unwrapped = NamespaceKeys::unwrap(namespace, &self.master, &record);
+        audit("unwrap the namespace's keys", namespace, &unwrapped);
+        let keys = Arc::new(unwrapped?);
         self.namespaces.insert(namespace.clone(), Arc::clone(&keys));
         Ok(Some(keys))
     }
@@ -246,6 +250,12 @@ impl Keyring {
         let reading = self.metadata.get(namespace, &[key]).await?;
         Ok(reading.found.into_iter().next().and_then(Found::live).map(|record| record.value))
     }
+}
+
+/// The line that a use of the master key leaves; the span around it says in whose call.
+fn audit<T>(what: &str, namespace: &Namespace, done: &Result<T>) {
+    let outcome = done.as_ref().map_or_else(|error| format!("{:?}", error.reason()), |_| "OK".to_owned());
+    tracing::info!(target: "audit", who = "daemon", what, %namespace, outcome, "use of the master key");
 }
 
 fn namespace_key() -> Key {

@@ -6,7 +6,12 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::{EnvFilter, Layer, Registry, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{Directive, LevelFilter, filter_fn},
+    fmt::MakeWriter,
+    layer::SubscriberExt as _,
+};
 
 use crate::{
     config::{LogFormat, Telemetry},
@@ -15,6 +20,9 @@ use crate::{
 
 /// How long the last spans may take to be sent when the daemon ends.
 const FLUSH: Duration = Duration::from_secs(3);
+
+/// The target of lines about access to secrets.
+const AUDIT: &str = "audit";
 
 /// Sends what is left of the spans at the end.
 pub struct Flush(Option<SdkTracerProvider>);
@@ -47,6 +55,10 @@ where
             format!("telemetry.log_filter is {:?}: {error}; it needs a level such as info, or levels by module such as info,hyper=warn", config.log_filter);
         Error::field("telemetry.log_filter", message)
     })?;
+    // The more special directive wins, and the later of two alike.
+    let audit = if config.audit { LevelFilter::INFO } else { LevelFilter::OFF };
+    let directive: Directive = format!("{AUDIT}={audit}").parse().map_err(|error| Error::field("telemetry.audit", format!("{error}")))?;
+    let filter = filter.add_directive(directive);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
         LogFormat::Text => lines.with_filter(filter).boxed(),

@@ -9,7 +9,10 @@ use tonic::{Code, Request, Status, Streaming};
 use super::convert::{etag, moment, portability, received, snapshot_id};
 use crate::{
     flow::profiles::{Begin, Budget, Profiles, Repeat, Save, Saved, Saving},
-    grpc::parse,
+    grpc::{
+        audit::{self, Access},
+        parse,
+    },
     model::{
         error::{Error, Reason, Result},
         id::{SessionId, UploadId},
@@ -38,10 +41,14 @@ pub(super) async fn receive(profiles: &Arc<Profiles>, caller: &Request<()>, mut 
         lease_token: moment("begin.lease_token", begin.lease_token)?.0,
         portability: portability(begin.portability.unwrap_or_default()),
     };
-    match profiles.save(begin).await? {
-        Saving::New(save) => new(*save, &mut stream, idle).await,
-        Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
-    }
+    let access = Access::begin(audit::who(caller), "SaveProfile", &begin.namespace, &begin.session);
+    let saving = async {
+        match profiles.save(begin).await? {
+            Saving::New(save) => new(*save, &mut stream, idle).await,
+            Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
+        }
+    };
+    access.end(saving.await)
 }
 
 async fn new(mut save: Save, stream: &mut Streaming<api::SaveProfileRequest>, idle: Duration) -> Result<Saved, Status> {
