@@ -6,6 +6,7 @@
 //!              └─────► readiness ─► health, HTTP port
 //! ```
 
+mod check;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use cloakroom_api::v1::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::check::check;
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
