@@ -79,6 +79,18 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     assert!(message.contains("did you mean CLOAKROOM_LISTEN?"), "{message}");
     let message = refused(&[], None, &[("CLOAKROOM_METADATA_FOO", "x")]);
     assert!(message.starts_with("CLOAKROOM_METADATA_FOO is no key"), "{message}");
+    assert!(!message.contains("did you mean") && message.contains("--print-config"), "nothing is like it: {message}");
+    for (file, meant) in [
+        ("tokens_file = \"t\"", Some("auth.tokens_file")),
+        ("[limits]\nengine = \"redis\"", Some("metadata.engine")),
+        ("[limits]\nidel_timeout = \"1s\"", Some("limits.idle_timeout")),
+        ("[cache]\nttl = 1", None),
+        ("verbose = true", None),
+        ("[limits]\ntimeout = \"1s\"", None),
+    ] {
+        let message = refused(&[], Some(file), &[]);
+        assert_eq!(message.split("did you mean ").nth(1).and_then(|rest| rest.split('?').next()), meant, "{message}");
+    }
     assert!(load(&[], None, &[("CLOAKROOM_TOKEN", "of a client")]).is_ok(), "variables of clients are none of the daemon's business");
 }
 
