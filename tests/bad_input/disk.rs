@@ -8,6 +8,8 @@ use cloakroom_tests::{
     process::Process,
 };
 
+use tonic_types::StatusExt as _;
+
 use super::{LEAF, Message, Scene, Status, api, end, file, kept, noise, records, run, start::in_own_mounts};
 
 /// What one message carries at most.
@@ -88,6 +90,16 @@ async fn a_full_disk(env: &[(&str, &str)]) {
     scene.save_noise(20, 2 << 20).await.unwrap();
     assert_eq!(scene.session().await.head_snapshot_id, scene.head);
     assert_eq!(scene.noise_size().await, (2 << 20) + kept_size());
+
+    // Wherever in a save it is full, in the end also at the commit's own object, when only that finds no room beside the data packs.
+    let (before, used, mut failed) = (scene.session().await, bytes_in(&disk), 0);
+    for halves in (1..=10).rev() {
+        let Err(status) = scene.save_noise(30 + halves, usize::try_from(halves).unwrap() << 19).await else { break };
+        assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some("STORAGE_FULL"), "{status:?}");
+        assert_eq!((scene.session().await, bytes_in(&disk)), (before.clone(), used), "nothing of a save of {halves} times 512 KiB stays");
+        failed += 1;
+    }
+    assert!((3..10).contains(&failed), "{failed} sizes were too large: the last of them found room for nearly everything");
     assert_eq!(daemon.terminate().await, Some(0));
 }
 

@@ -97,7 +97,7 @@ impl Profiles {
             let committed = this.commit(&draft).await;
             let useless = match &committed {
                 Ok((_, ours)) => !ours,
-                Err(error) => is_final(error.reason()),
+                Err(error) => removes_packs(error.reason()),
             };
             if useless {
                 this.discard(&draft.lineage, spilled).await;
@@ -277,9 +277,10 @@ impl Draft {
     }
 }
 
-/// Whether the same save can never succeed after this.
-fn is_final(reason: Reason) -> bool {
+/// Whether the data packs of a save that failed like this go at once: the same save can never succeed, or their bytes are what the store misses. Else a repetition, or
+/// whoever rolls the commit forward, may still need them.
+fn removes_packs(reason: Reason) -> bool {
     use Reason as R;
-    let may_succeed = [R::Contention, R::MetadataUnavailable, R::BlobsUnavailable, R::StorageFull, R::Overloaded, R::ShuttingDown, R::Deadline, R::Internal];
+    let may_succeed = [R::Contention, R::MetadataUnavailable, R::BlobsUnavailable, R::Overloaded, R::ShuttingDown, R::Deadline, R::Internal];
     !may_succeed.contains(&reason)
 }
