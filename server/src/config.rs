@@ -185,10 +185,12 @@ table::settings! {
         log_format: LogFormat = "text", choice(LOG_FORMATS);
         /// What to log: a level (error, warn, info, debug, trace), or levels by module, such as `info,cloakroom_server=debug`.
         log_filter: String = "info", text(), also ["RUST_LOG"];
-        /// Log every access to storage states, profiles and keys (target `audit`: who, what, where, with which outcome; never what was read), whatever log_filter says.
+        /// Log every access to storage states, profiles and keys (target `audit`: who, what, where, with which outcome; never what was read), whatever `log_filter` says.
         audit: bool = "true", switch();
-        /// Where spans are sent by OTLP over gRPC, such as `http://127.0.0.1:4317`. Empty: nowhere.
+        /// Where spans are sent by OTLP over gRPC, such as `http://127.0.0.1:4317` or `https://collector.example.com:4317`. Empty: nowhere.
         otlp_endpoint: String = "", text(), also ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+        /// For https: file with the certificates (PEM) of which one must have signed the collector's. Empty: those that browsers trust too.
+        otlp_ca: Option<PathBuf> = "", optional(path()), also ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
         /// The name under which spans are sent.
         service_name: String = "cloakroomd", text(), also ["OTEL_SERVICE_NAME"];
     }

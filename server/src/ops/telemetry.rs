@@ -1,9 +1,12 @@
 //! The log, and the export of spans.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, fs, io, time::Duration};
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    SpanExporter, WithExportConfig as _, WithTonicConfig as _,
+    tonic_types::transport::{Certificate, ClientTlsConfig},
+};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
@@ -89,10 +92,37 @@ fn exporter(config: &Telemetry) -> Result<Option<SdkTracerProvider>> {
     if config.otlp_endpoint.is_empty() {
         return Ok(None);
     }
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build().map_err(|error| {
-        let message = format!("telemetry.otlp_endpoint is {:?}: {error}; it needs an address such as http://127.0.0.1:4317", config.otlp_endpoint);
-        Error::field("telemetry.otlp_endpoint", message)
-    })?;
+    let builder = SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint);
+    let builder = match tls(config)? {
+        Some(tls) => builder.with_tls_config(tls),
+        None => builder,
+    };
+    let exporter = builder.build().map_err(|error| unusable(config, &format!("{error}")))?;
     let resource = Resource::builder().with_service_name(config.service_name.clone()).build();
     Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
+}
+
+/// How the collector is known: for https by public certificates, or by those of a file.
+fn tls(config: &Telemetry) -> Result<Option<ClientTlsConfig>> {
+    if config.otlp_endpoint.starts_with("http://") {
+        return Ok(None);
+    }
+    if !config.otlp_endpoint.starts_with("https://") {
+        return Err(unusable(config, "it begins with neither http:// nor https://"));
+    }
+    let Some(path) = &config.otlp_ca else { return Ok(Some(ClientTlsConfig::new().with_webpki_roots())) };
+    let wrong = |what: &str| Error::field("telemetry.otlp_ca", format!("telemetry.otlp_ca: the file {} {what}", path.display()));
+    let pem = fs::read(path).map_err(|error| wrong(&format!("cannot be read ({error})")))?;
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err(wrong("holds no certificate (PEM)"));
+    }
+    Ok(Some(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))))
+}
+
+fn unusable(config: &Telemetry, why: &str) -> Error {
+    let message = format!(
+        "telemetry.otlp_endpoint is {:?}: {why}; it needs an address such as http://127.0.0.1:4317 or https://collector.example.com:4317",
+        config.otlp_endpoint
+    );
+    Error::field("telemetry.otlp_endpoint", message)
 }
