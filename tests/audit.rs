@@ -5,6 +5,7 @@ use std::fs;
 use cloakroom_api::v1::{
     self as api, profile_service_client::ProfileServiceClient, save_profile_request::Message, session_service_client::SessionServiceClient,
 };
+use cloakroom_server::model::hex::hex;
 use cloakroom_tests::daemon::{Daemon, Options};
 use futures::stream;
 use ring::digest::{SHA256, digest};
@@ -91,7 +92,7 @@ fn holds_no_secret(log: &str, tokens: &[&str]) {
 async fn who_touched_what_is_in_the_log_and_no_secret_is() {
     let home = tempfile::tempdir().unwrap();
     let tokens = home.path().join("tokens");
-    let hash = |token: &str| digest(&SHA256, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hash = |token: &str| hex(digest(&SHA256, token.as_bytes()).as_ref());
     fs::write(&tokens, format!("walt team-a worker {}\nrita team-a reader {}\n", hash("w-token"), hash("r-token"))).unwrap();
     // Also when nothing but warnings is wanted otherwise.
     let quiet =

@@ -76,13 +76,11 @@ impl Pieces {
 impl Sender {
     /// Waits for the caller, but not for one who stands still.
     pub(super) async fn send(&self, piece: LoadPiece) -> Result<(), Stop> {
-        match timeout(self.idle, self.waiting.send(piece)).await {
-            Ok(sent) => sent.map_err(|_| Stop::Gone),
-            Err(_) => {
-                let message = format!("nothing of the load was fetched for {:?} (limits.idle_timeout); load again", self.idle);
-                Err(Stop::Failed(Error::new(Reason::Deadline, message)))
-            }
-        }
+        let Ok(sent) = timeout(self.idle, self.waiting.send(piece)).await else {
+            let message = format!("nothing of the load was fetched for {:?} (limits.idle_timeout); load again", self.idle);
+            return Err(Stop::Failed(Error::new(Reason::Deadline, message)));
+        };
+        sent.map_err(|_| Stop::Gone)
     }
 
     /// Ends the load with an error, which comes behind all that was sent; no waiting for the caller.

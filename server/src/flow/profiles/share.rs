@@ -45,13 +45,11 @@ impl Share {
             return Ok(permit);
         }
         let acquiring = Arc::clone(&self.free).acquire_many_owned(wanted.min(self.most));
-        match timeout(bound, self.pressure.during(acquiring)).await {
-            Ok(permit) => permit.map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop")),
-            Err(_) => {
-                let message = format!("{bound:?} long there was no {}: other saves and loads hold it; try again", self.what);
-                Err(Error::new(Reason::Overloaded, message).with_retry_after(RETRY_AFTER))
-            }
-        }
+        let Ok(permit) = timeout(bound, self.pressure.during(acquiring)).await else {
+            let message = format!("{bound:?} long there was no {}: other saves and loads hold it; try again", self.what);
+            return Err(Error::new(Reason::Overloaded, message).with_retry_after(RETRY_AFTER));
+        };
+        permit.map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop"))
     }
 
     #[cfg(test)]
