@@ -156,7 +156,7 @@ table::settings! {
         idle_timeout: Duration = "60s", span(MS, HOUR);
         /// How long a new save or load waits for memory before it is refused (OVERLOADED). While any waits, or was refused for want of memory or of a place, those
         /// that stand still for half of this give way.
-        wait_timeout: Duration = "10s", span(MS, HOUR);
+        wait_timeout: Duration = "10s", span(100 * MS, HOUR);
         /// A unary call that takes longer is ended; a caller's own deadline counts when it is earlier.
         request_timeout: Duration = "10s", span(MS, HOUR);
     }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+#[cfg(doc)]
+use super::Metadata;
 use super::{Key, Marks};
 use crate::model::time::{History, Micros, Revision};
 
