@@ -91,15 +91,14 @@ async fn a_full_disk(env: &[(&str, &str)]) {
     assert_eq!(scene.session().await.head_snapshot_id, scene.head);
     assert_eq!(scene.noise_size().await, (2 << 20) + kept_size());
 
-    // Wherever in a save it is full, in the end also at the commit's own object, when only that finds no room beside the data packs.
-    let (before, used, mut failed) = (scene.session().await, bytes_in(&disk), 0);
-    for halves in (1..=10).rev() {
-        let Err(status) = scene.save_noise(30 + halves, usize::try_from(halves).unwrap() << 19).await else { break };
-        assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some("STORAGE_FULL"), "{status:?}");
-        assert_eq!((scene.session().await, bytes_in(&disk)), (before.clone(), used), "nothing of a save of {halves} times 512 KiB stays");
-        failed += 1;
-    }
-    assert!((3..10).contains(&failed), "{failed} sizes were too large: the last of them found room for nearly everything");
+    // Room for two messages' data packs, and not for what of three is left for the commit's own object.
+    let room = CHUNK as u64 * 5 / 2;
+    fs::write(disk.join("filler"), vec![0; usize::try_from((6 << 20) - bytes_in(&disk) - room).unwrap()]).unwrap();
+    let (before, used) = (scene.session().await, bytes_in(&disk));
+    let status = scene.save_noise(30, 3 * CHUNK).await.unwrap_err();
+    assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some("STORAGE_FULL"), "{status:?}");
+    assert_eq!((scene.session().await, bytes_in(&disk)), (before, used), "not even what there was room for stays");
+    scene.save_noise(31, CHUNK).await.unwrap();
     assert_eq!(daemon.terminate().await, Some(0));
 }
 
