@@ -25,7 +25,7 @@ class Daemon:
         assert Path(binary).is_file(), f"CLOAKROOM_TEST_DAEMON names {binary}, which is not there"
         self.data, self._listen, self._binary = data, listen, binary
         self.log = data.with_name(data.name + ".log")
-        self.target = ""
+        self.target = self.http = ""
         self.start()
 
     def start(self) -> None:
@@ -42,7 +42,7 @@ class Daemon:
                 line = self._process.stdout.readline()
                 seen += line
                 if found := READY.match(line.strip()):
-                    self.target = found["grpc"]
+                    self.target, self.http = found["grpc"], found["http"]
                     return
                 if not line:
                     break

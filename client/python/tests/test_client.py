@@ -16,10 +16,23 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 import cloakroom
-from cloakroom import Client, connection, errors, selector, sessions, sync, watch
-from cloakroom.connection import Connection, is_local, pause
+from cloakroom import (
+    Client,
+    channel,
+    connection,
+    enum_name,
+    errors,
+    kind_name,
+    selector,
+    sessions,
+    state_name,
+    sync,
+    watch,
+)
+from cloakroom.channel import is_local
+from cloakroom.connection import Connection, pause
 from cloakroom.errors import from_rpc
-from cloakroom.v1 import error_pb2, session_pb2
+from cloakroom.v1 import error_pb2, profile_pb2, session_pb2
 from cloakroom.v1 import invalidation_pb2 as pb
 
 CODE = grpc.StatusCode
@@ -174,19 +187,14 @@ def nowhere(stall: float = 1.0) -> Connection:
     return Connection(f"127.0.0.1:{free_port()}", "", None, None, 0.3, stall)
 
 
-async def test_streams_stop_waiting_for_a_daemon_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.01)
-    async with Client(f"127.0.0.1:{free_port()}", timeout=0.2) as client:
-        with pytest.raises(errors.Unavailable, match="no connection to 127"):
-            await client.load("s", tmp_path / "p")
-    assert list(tmp_path.iterdir()) == []
-
-
 async def test_things_are_done_again_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
     link, told = nowhere(), list[str]()
+
+    async def reach(self: channel.Channel, at_most: float | None = None) -> None:
+        told.append("reached")
+
+    monkeypatch.setattr(channel.Channel, "reach", reach)
     trouble = [
         errors.LocalError("moves", reason="PROFILE_CHANGING"),
         errors.Unavailable("away"),
@@ -195,12 +203,12 @@ async def test_things_are_done_again_a_few_times(monkeypatch: pytest.MonkeyPatch
 
     async def once(previous: errors.CloakroomError | None) -> str:
         told.append(previous.message if previous else "")
-        if len(told) <= len(trouble):
-            raise trouble[len(told) - 1]
+        if trouble:
+            raise trouble.pop(0)
         return "done"
 
     assert await link.retry(once) == "done"
-    assert told == ["", "moves", "away", "still"]
+    assert told == ["", "moves", "reached", "away", "reached", "still"]
 
     async def always(error: errors.CloakroomError) -> int:
         calls = [0]
@@ -214,6 +222,7 @@ async def test_things_are_done_again_a_few_times(monkeypatch: pytest.MonkeyPatch
         return calls[0]
 
     assert await always(errors.Unavailable("away", retry_delay=0.001)) == 5
+    assert await always(errors.Unavailable("waited for already", reason="UNREACHABLE")) == 1
     assert await always(errors.ParentNotHead("no")) == 1
     assert await always(errors.LocalError("no", reason="PATH_INVALID")) == 1
     await link.close()
@@ -252,6 +261,35 @@ async def test_messages_become_events() -> None:
     assert all(0 <= event.smear() <= 4 for _ in range(50))
     await follower.close()
     await link.close()
+
+
+def test_enumerations_have_names() -> None:
+    session = session_pb2.Session(state=session_pb2.SESSION_STATE_NEEDS_LOGIN, ttl_mode=session_pb2.TTL_MODE_SLIDING)
+    assert state_name(session) == state_name(session.state) == "NEEDS_LOGIN"
+    assert enum_name(session, "ttl_mode") == "SLIDING"
+    change = pb.Change(kind=pb.CHANGE_KIND_PROFILE_SAVED)
+    assert kind_name(change) == kind_name(change.kind) == "PROFILE_SAVED"
+    assert (state_name(0), state_name(99)) == ("UNSPECIFIED", "99"), "newer than this client"
+    assert enum_name(pb.Reset(reason=pb.Reset.REASON_GAP), "reason") == "GAP"
+    with pytest.raises(TypeError, match=r"Session\.email is no enumeration"):
+        enum_name(session, "email")
+    for name in session_pb2.SessionState.keys()[1:]:  # what is printed is what is taken
+        assert sessions.state_of(state_name(session_pb2.SessionState.Value(name))) == session_pb2.SessionState.Value(
+            name
+        )
+
+
+def test_answers_are_fit_to_be_printed() -> None:
+    snapshot = profile_pb2.Snapshot(id="ab", session_id="s", entry_count=3, total_bytes=10)
+    loaded = cloakroom.LoadResult(Path("/p"), snapshot, b"secret", "", 7)
+    told = "snapshot ab of session s, 3 entries with 10 bytes"
+    assert str(loaded) == f"{told} in /p; all of it was sent, 7 bytes of content"
+    assert "secret" not in f"{loaded} {loaded!r}"
+    assert str(cloakroom.SaveResult(snapshot, 4, "e", "u", 2, 99)) == f"{told}; 99 bytes were sent"
+    changes = (pb.Change(session_id="s", kind=pb.CHANGE_KIND_PROFILE_SAVED),)
+    assert str(cloakroom.WatchEvent("changes", 9, changes)) == "changes at revision 9: s PROFILE_SAVED"
+    assert str(cloakroom.WatchEvent("reset", 9, reset_reason="GAP")) == "reset at revision 9: GAP"
+    assert str(cloakroom.WatchEvent("bookmark", 9)) == "bookmark at revision 9"
 
 
 async def test_what_is_unknown_is_a_reason_to_read_anew() -> None:

@@ -135,8 +135,8 @@ async def test_server_info(client: Client) -> None:
 async def test_daemon_gone(tmp_path: Path) -> None:
     target = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
-    async with Client(target, timeout=1.0) as lonely:
-        with pytest.raises(errors.Unavailable, match=target):
+    async with Client(target) as lonely:
+        with pytest.raises(errors.Unavailable, match=f"{target}.*connection refused"):
             await lonely.sessions.get("s")
     assert time.monotonic() - began < 5
 

@@ -1,47 +1,65 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
-"""The README's code, run as it stands, against a real daemon and a real browser."""
+"""The README's programs, each run as it stands in an empty directory, against a real daemon and a real browser."""
 
-import asyncio
-import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from daemon import Daemon
-from test_browser import OPTIONS, chromium, site
+from test_browser import OPTIONS, chromium
 
 import cloakroom.playwright
+from cloakroom import sync
 
-__all__ = ["chromium", "site"]  # fixtures
+__all__ = ["chromium"]  # a fixture
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
-async def test_the_readme(chromium: str, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    running = Daemon(tmp_path / "data")
+    yield running
+    running.stop()
+
+
+def test_the_readme(
+    daemon: Daemon,
+    chromium: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     real = cloakroom.playwright.launch
 
-    async def launch(browser_type: Any, directory: Path, **options: Any) -> Any:
+    async def launch(browser_type: Any, directory: str, **options: Any) -> Any:
         return await real(browser_type, directory, executable_path=chromium, **OPTIONS, **options)
 
     monkeypatch.setattr(cloakroom.playwright, "launch", launch)
-    daemon = Daemon(tmp_path / "data")
-    try:
-        code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL))
-        names: dict[str, Any] = {}
-        exec(compile(code.replace("127.0.0.1:7700", daemon.target), str(README), "exec"), names)  # noqa: S102
-        session_id = await names["log_in"](tmp_path / "a", f"{site}/login")
-        snapshot_id = await names["go_on"](tmp_path / "b", f"{site}/")
-        assert await names["go_on"](tmp_path / "b", f"{site}/") != snapshot_id
-        assert await asyncio.to_thread(names["list_logins"]) == [session_id]
-        async with cloakroom.Client(daemon.target) as client:
-            following = asyncio.create_task(names["follow"](b""))
-            async with asyncio.timeout(60):
-                # Another label each time: an update that changes nothing makes no event.
-                for change in itertools.count():
-                    await client.sessions.update(session_id, labels={"change": str(change)})
-                    if (await asyncio.wait([following], timeout=0.1))[0]:
-                        break
-            assert following.result()
-    finally:
-        daemon.stop()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+
+    def run(program: str) -> list[str]:
+        code = compile(program.replace("127.0.0.1:7700", daemon.target), str(README), "exec")
+        exec(code, {"__name__": "__main__"})  # noqa: S102
+        return capsys.readouterr().out.splitlines()
+
+    begin, worker_a, worker_b, listing, following = PROGRAMS
+    for _ in range(2):  # also where it was run before
+        first, saved, moved, loaded = run(begin)
+        assert first.endswith(" PENDING") and saved.startswith("snapshot ") and moved == "ACTIVE"
+        assert loaded.startswith(saved.split(";")[0])
+    (session_id,) = run(worker_a)
+    for _ in range(2):
+        cookies, saved = run(worker_b)
+        assert sorted(re.findall("[a-z]+", cookies)) == ["remembered", "session"]
+        assert f"of session {session_id}," in saved
+    assert f"{session_id} shop ACTIVE" in run(listing)
+    for _ in range(2):
+        (heard,) = run(following)
+        assert re.fullmatch(r"\S+ SESSION_CREATED [0-9]+", heard)
+    with sync.Client(daemon.target) as client:
+        assert len(list(client.snapshots(session_id))) == 3

@@ -2,19 +2,21 @@
 """Walking, comparing and rebuilding real directories."""
 
 import asyncio
+import json
 import os
 import random
 import shutil
 import socket
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 from conftest import scan, stream, transfer
 
 from cloakroom import install, tree, wire
-from cloakroom.capture import Capture, describe, obstacles, running_browser
-from cloakroom.errors import LoadFailed, LocalError
+from cloakroom.capture import Capture, check_profile, describe, obstacles, running_browser
+from cloakroom.errors import LoadFailed, LocalError, NotAProfileWarning
 from cloakroom.install import Workshop
 from cloakroom.profiles import Loader, diff, walk
 from cloakroom.sidecar import Sidecar
@@ -249,8 +251,47 @@ def test_where_a_profile_comes_from(tmp_path: Path) -> None:
     origin = describe(tmp_path, FULL, "", "", force=False)
     assert (origin.brand, origin.browser_version) == ("firefox", "145.0")
     assert not obstacles(origin)
+    (tmp_path / "compatibility.ini").unlink()
+    former = pb.Portability(os="plan9", brand="chrome", browser_version="1.2", password_store="basic", quiesced=False)
+    kept = describe(tmp_path, FULL, "", "", force=False, former=former)
+    assert (kept.brand, kept.browser_version, kept.password_store, kept.quiesced) == ("chrome", "1.2", "basic", True)
+    assert kept.os != "plan9", "a browser of this system had it last"
+    anew = describe(tmp_path, FULL, "edge", "kwallet", force=False, former=former)
+    assert (anew.brand, anew.password_store) == ("edge", "kwallet")
     assert "saved on plan9" in obstacles(pb.Portability(os="plan9"))[0]
     assert "does not travel" in obstacles(pb.Portability(password_store="kwallet"))[0]
+
+
+@pytest.mark.parametrize(
+    ("paths", "warning"),
+    [
+        ([], "has nothing to save"),
+        (["notes.txt", "src/main.py"], "among 2"),
+        (["Default", "Default/Preferences"], ""),
+        (["Local State"], ""),
+        (["prefs.js"], ""),
+    ],
+)
+def test_what_is_no_profile_is_warned_of(paths: list[str], warning: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_profile(Path("/p"), paths)
+    assert [type(one.message) for one in caught] == ([NotAProfileWarning] if warning else [])
+    assert all(f"/p {warning}" in str(one.message) or warning in str(one.message) for one in caught)
+
+
+def test_a_sidecar_tells_the_origin_of_its_profile(tmp_path: Path) -> None:
+    origin = pb.Portability(os="linux", brand="chromium", browser_version="156.0", password_store="basic")
+    Sidecar("n", "s", "one", {}, origin).write(tmp_path / "p")
+    read = Sidecar.read(tmp_path / "p", "n", "s")
+    assert read is not None and read.origin == origin
+    # One from a client that does not tell it is as good as ever.
+    place = Sidecar.path(tmp_path / "p")
+    body = json.loads(place.read_text())
+    del body["origin"]
+    place.write_text(json.dumps(body))
+    read = Sidecar.read(tmp_path / "p", "n", "s")
+    assert read is not None and read.origin == pb.Portability()
 
 
 def test_a_sidecar_that_is_not_sound_counts_as_none(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@
 `cloakroom.errors` says what can go wrong; `cloakroom.v1` has the contract's messages and stubs.
 """
 
+from .channel import Tls
 from .client import DEFAULT_TARGET, Client
-from .connection import Tls
 from .errors import CloakroomError
+from .names import enum_name, kind_name, state_name
 from .results import LoadResult, SaveResult
 from .watch import Watch, WatchEvent, selector
 
@@ -20,5 +21,8 @@ __all__ = [
     "Tls",
     "Watch",
     "WatchEvent",
+    "enum_name",
+    "kind_name",
     "selector",
+    "state_name",
 ]

@@ -9,20 +9,28 @@ import os
 import re
 import socket
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import LocalError
+from .errors import LocalError, NotAProfileWarning
 from .v1.profile_pb2 import Portability
 
+#: What is known of a profile's origin and stays true when a save cannot find it out anew.
+ORIGIN = ("os", "brand", "browser_version", "password_store")
 Policy = Literal["default", "lean", "full"]
 
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 # Chromium: `host-process`. Firefox: `address:+process`.
 _LOCK = re.compile(r"(?:(?P<host>.*)-|[^/]*:\+)(?P<process>[0-9]+)")
+# Chromium: what it writes at its first start. Firefox: the same.
+_PROFILE = re.compile(
+    r"Local State|Last Version|First Run|[^/]+/(Preferences|Cookies)|prefs\.js|compatibility\.ini|times\.json"
+)
+_UNKNOWN = Portability()
 
 
 @cache
@@ -117,8 +125,19 @@ def _alive(process: int) -> bool:
     return True
 
 
-def describe(directory: Path, rules: Capture, brand: str, password_store: str, *, force: bool) -> Portability:
-    """Says where a profile comes from, as far as it tells; refuses one on which a browser runs, unless forced."""
+def describe(
+    directory: Path,
+    rules: Capture,
+    brand: str,
+    password_store: str,
+    *,
+    force: bool,
+    former: Portability = _UNKNOWN,
+) -> Portability:
+    """Says where a profile comes from; refuses one on which a browser runs, unless forced.
+
+    What neither the caller nor the profile tells is as it was in the snapshot that the profile was loaded from.
+    """
     if not directory.is_dir():
         raise LocalError(f"there is no directory {directory} to save", reason="PROFILE_MISSING")
     process = running_browser(directory)
@@ -134,13 +153,23 @@ def describe(directory: Path, rules: Capture, brand: str, password_store: str, *
     ):
         version, brand = found[1], brand or "firefox"
     return Portability(
-        os=_SYSTEMS.get(sys.platform, ""),
-        brand=brand,
-        browser_version=version,
-        password_store=password_store,
+        os=_SYSTEMS.get(sys.platform, former.os),
+        brand=brand or former.brand,
+        browser_version=version or former.browser_version,
+        password_store=password_store or former.password_store,
         quiesced=process is None,
         capture_policy=rules.policy,
     )
+
+
+def check_profile(directory: Path, paths: Iterable[str]) -> None:
+    """Warns of what is most likely not the directory that was meant."""
+    kept = list(paths)
+    if any(_PROFILE.fullmatch(path) for path in kept):
+        return
+    found = f"has none of the files by which a profile is known, among {len(kept)}" if kept else "has nothing to save"
+    advice = "give the browser's user data directory (it holds `Local State` or `prefs.js`), after the browser exited"
+    warnings.warn(f"{directory} {found}: {advice}", NotAProfileWarning, stacklevel=2)
 
 
 def obstacles(origin: Portability) -> list[str]:

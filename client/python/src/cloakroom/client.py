@@ -4,7 +4,8 @@
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Self
 
-from .connection import Connection, Tls, is_local
+from .channel import Tls, address, is_local
+from .connection import Connection
 from .errors import LocalError
 from .profiles import Profiles
 from .sessions import Sessions, unique
@@ -17,10 +18,15 @@ DEFAULT_TARGET = "127.0.0.1:7700"
 class Client(Profiles):
     """A connection to Cloakroom.
 
-    `target` is a gRPC address such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`. An empty `namespace` means
-    the caller's own. `token` is sent as a bearer token, over plain text only to this host unless `insecure` says
-    otherwise. `tls` is True for the system's authorities. `timeout` in seconds bounds every single call (by default as
-    the published service config says: 10 s), `stall` how long a save or load may stand still.
+    `target` is an address such as `127.0.0.1:7700`, `http://127.0.0.1:7700`, `https://cloakroom.example:7700` (TLS) or
+    gRPC's `dns:///cloakroom.example:7700`. An empty `namespace` means the caller's own. `token` is sent as a bearer
+    token, over plain text only to this host unless `insecure` says otherwise. `tls` is True for the system's
+    authorities.
+
+    All times are in seconds. `timeout` bounds every single call (by default as the published service config says: 10),
+    `stall` how long a save or load may stand still, and `patience` how long a call, within its timeout, waits for a
+    daemon that cannot be reached: by default 2 before the first contact, when a wrong address is more likely than a
+    daemon that is about to start, and 30 after it, for a restart.
 
     Make it inside a running event loop, and close it: `async with Client() as client: …`.
     """
@@ -35,12 +41,14 @@ class Client(Profiles):
         insecure: bool = False,
         timeout: float | None = None,
         stall: float = 60.0,
+        patience: float | None = None,
     ) -> None:
-        if token and not tls and not insecure and not is_local(target):
+        target, chosen = address(target, tls)
+        if token and not chosen and not insecure and not is_local(target):
             raise LocalError(
                 f"a token would go to {target} in plain text: use tls, or say insecure=True", reason="INSECURE"
             )
-        self._connection = Connection(target, namespace, token, (Tls() if tls is True else tls) or None, timeout, stall)
+        self._connection = Connection(target, namespace, token, chosen, timeout, stall, patience)
         #: The verbs on sessions.
         self.sessions = Sessions(self._connection)
 

@@ -3,15 +3,14 @@
 
 import asyncio
 import random
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
+from .channel import Channel, Tls, is_local, service_config
 from .errors import CloakroomError, LocalError, Unavailable, from_rpc
 from .v1 import profile_pb2, session_pb2
 
@@ -21,30 +20,6 @@ R = TypeVar("R")
 _PACKAGE = "cloakroom.v1"
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_LOCAL = re.compile(r"unix(-abstract)?:|(127\.[0-9]+\.[0-9]+\.[0-9]+|localhost|\[::1\])(:[0-9]+)?$")
-_OPTIONS = [
-    # A dead connection shows itself within half a minute, also in the middle of a long save.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # After a restart of the daemon nobody waits long for the next attempt.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.enable_retries", 1),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """How to speak TLS, as PEM bytes.
-
-    Without `ca` the system's own authorities count; with `certificate` and `key` the client shows itself.
-    """
-
-    ca: bytes | None = None
-    certificate: bytes | None = None
-    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +35,18 @@ class Connection:
     """Calls with the published retries, deadlines for standing still, and errors in this package's words."""
 
     def __init__(
-        self, target: str, namespace: str, token: str | None, tls: Tls | None, timeout: float | None, stall: float
+        self,
+        target: str,
+        namespace: str,
+        token: str | None,
+        tls: Tls | None,
+        timeout: float | None,
+        stall: float,
+        patience: float | None = None,
     ) -> None:
-        self.target, self.namespace, self._timeout, self._stall = target, namespace, timeout, stall
-        config = files(__package__).joinpath("service_config.json").read_text(encoding="utf-8")
-        options = [*_OPTIONS, ("grpc.service_config", config)]
-        if tls is None:
-            self._channel = grpc.aio.insecure_channel(target, options)
-        else:
-            credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
-            self._channel = grpc.aio.secure_channel(target, credentials, options)
+        self.target, self.namespace, self._stall = target, namespace, stall
+        self._timeout = service_config()[1] if timeout is None else timeout
+        self._channel = Channel(target, tls, patience)
         self._metadata = [("authorization", f"Bearer {token}")] if token else []
         self._calls: dict[str, Any] = {}
 
@@ -79,17 +56,29 @@ class Connection:
         return is_local(self.target)
 
     async def unary(self, service: str, method: str, request: Message, answer: type[A]) -> A:
-        """One question, one answer."""
-        call = self._call("unary_unary", service, method, answer)
-        try:
-            response: A = await call(request, timeout=self._timeout, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, self.target) from None
-        return response
+        """One question, one answer.
+
+        When the connection breaks it is asked again: a read changes nothing, a change carries a request id, and a touch
+        may come twice.
+        """
+        call, clock = self._call("unary_unary", service, method, answer), asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        for attempt in range(_ATTEMPTS):
+            await self._channel.reach(deadline - clock())
+            try:
+                response: A = await call(request, timeout=max(0.0, deadline - clock()), metadata=self._metadata)
+                return response
+            except grpc.aio.AioRpcError as failure:
+                error = from_rpc(failure, self.target)
+            broken = isinstance(error, Unavailable) and not error.reason
+            if not broken or attempt == _ATTEMPTS - 1 or clock() >= deadline:
+                raise error
+            await asyncio.sleep(pause(attempt))
+        raise AssertionError("the last attempt returns or raises")
 
     async def upload(self, method: str, requests: AsyncIterator[Message], answer: type[A]) -> Sent[A]:
         """Sends a stream to the profile service; there is no deadline but for standing still."""
-        await self._reach()
+        await self._channel.reach()
         failure: Exception | None = None
         messages = sent = 0
 
@@ -122,12 +111,12 @@ class Connection:
         request: Message,
         answer: type[A],
         service: str = "ProfileService",
-        patience: Callable[[], float] | None = None,
+        quiet: Callable[[], float] | None = None,
     ) -> AsyncGenerator[A, None]:
         """Receives a stream; there is no deadline but for standing still."""
-        await self._reach()
+        await self._channel.reach()
         call = self._call("unary_stream", service, method, answer)(request, metadata=self._metadata)
-        guard = _Guard(call, patience or (lambda: self._stall), self.target)
+        guard = _Guard(call, quiet or (lambda: self._stall), self.target)
         with guard:
             try:
                 async for message in call:
@@ -151,9 +140,13 @@ class Connection:
         previous: CloakroomError | None = None
         for attempt in range(_ATTEMPTS):
             try:
+                if isinstance(previous, Unavailable):
+                    await self._channel.reach()
                 return await once(previous)
             except (Unavailable, LocalError) as error:
-                passing = isinstance(error, Unavailable) or error.reason == "PROFILE_CHANGING"
+                # What cannot be reached was waited for already.
+                away = isinstance(error, Unavailable) and error.reason != "UNREACHABLE"
+                passing = away or error.reason == "PROFILE_CHANGING"
                 if not passing or attempt == _ATTEMPTS - 1:
                     raise
                 previous = error
@@ -174,32 +167,22 @@ class Connection:
 
     async def close(self) -> None:
         """Ends the connection and what runs on it."""
-        await self._channel.close(None)
+        await self._channel.close()
 
     def _call(self, shape: str, service: str, method: str, answer: type[A]) -> Any:
         path = f"/{_PACKAGE}.{service}/{method}"
         if path not in self._calls:
-            self._calls[path] = getattr(self._channel, shape)(
-                path, lambda request: request.SerializeToString(), answer.FromString
+            self._calls[path] = self._channel.method(
+                shape, path, lambda request: request.SerializeToString(), answer.FromString
             )
         return self._calls[path]
-
-    async def _reach(self) -> None:
-        # Streams wait for the connection as long as it takes; this is where they stop waiting.
-        try:
-            await asyncio.wait_for(self._channel.channel_ready(), self._timeout or 10)
-        except TimeoutError:
-            raise Unavailable(
-                f"no connection to {self.target}; is cloakroomd running and reachable there?",
-                code=grpc.StatusCode.UNAVAILABLE,
-            ) from None
 
 
 class _Guard:
     """Cancels a call that stands still; then `stalled` says so."""
 
-    def __init__(self, call: Any, patience: Callable[[], float], target: str) -> None:
-        self._call, self._patience, self._target = call, patience, target
+    def __init__(self, call: Any, quiet: Callable[[], float], target: str) -> None:
+        self._call, self._quiet, self._target = call, quiet, target
         self._timer: asyncio.TimerHandle | None = None
         self.stalled: Unavailable | None = None
 
@@ -212,7 +195,7 @@ class _Guard:
     def beat(self) -> None:
         """Something moved: wait anew."""
         self.rest()
-        self._timer = asyncio.get_running_loop().call_later(self._patience(), self._give_up)
+        self._timer = asyncio.get_running_loop().call_later(self._quiet(), self._give_up)
 
     def rest(self) -> None:
         """It is not the daemon's turn."""
@@ -221,7 +204,7 @@ class _Guard:
 
     def _give_up(self) -> None:
         self.stalled = Unavailable(
-            f"{self._target} stood still for {self._patience():g} s", code=grpc.StatusCode.UNAVAILABLE
+            f"{self._target} stood still for {self._quiet():g} s", code=grpc.StatusCode.UNAVAILABLE
         )
         self._call.cancel()
 
@@ -229,9 +212,3 @@ class _Guard:
 def pause(attempt: int) -> float:
     """Seconds before the next attempt: anything up to a bound that doubles, so that a fleet does not return at once."""
     return random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
-
-
-def is_local(target: str) -> bool:
-    """Whether an address is of this host."""
-    host = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
-    return bool(_LOCAL.match(host))

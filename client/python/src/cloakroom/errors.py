@@ -6,6 +6,7 @@ says what is worth a retry; errors of this client's own making use those reasons
 `LocalError` lists.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,7 +114,11 @@ class Exhausted(CloakroomError):
 
 
 class Unavailable(CloakroomError):
-    """The daemon or one of its stores cannot be reached, or did not answer in time."""
+    """The daemon or one of its stores cannot be reached, or did not answer in time.
+
+    Besides the contract's reasons: UNREACHABLE if there was no connection to the daemon for as long as the client's
+    patience lasted, none if the connection broke in the middle of a call.
+    """
 
 
 class DataCorrupt(CloakroomError):
@@ -121,7 +126,10 @@ class DataCorrupt(CloakroomError):
 
 
 class Internal(CloakroomError):
-    """A fault of the daemon itself, or an answer that this client does not understand."""
+    """A fault of the daemon itself, or an answer that this client does not understand.
+
+    Besides the contract's reasons: NOT_CLOAKROOM if what answers at the target is something else.
+    """
 
 
 class LocalError(CloakroomError):
@@ -130,7 +138,8 @@ class LocalError(CloakroomError):
     Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
     PROFILE_MISSING (no directory there), FILE_SYSTEM (it refused to read or write), TARGET_EXISTS (a load would
     overwrite something), CAPTURE_RULE (a bad glob or policy), STATE_UNUSABLE (a storage state that no browser can
-    take), INSECURE (a token would go out in plain text). A path that the contract forbids is PATH_INVALID.
+    take), INSECURE (a token would go out in plain text), OPTION (a target that is no address). A path that the contract
+    forbids is PATH_INVALID.
     """
 
 
@@ -140,6 +149,10 @@ class LoadFailed(LocalError):
 
 class PortabilityWarning(UserWarning):
     """A browser on this machine will not find its logins in the loaded profile."""
+
+
+class NotAProfileWarning(UserWarning):
+    """What is saved has nothing that a Chromium or Firefox profile has; most likely it is the wrong directory."""
 
 
 _BY_CODE: dict[grpc.StatusCode, type[CloakroomError]] = {
@@ -168,6 +181,41 @@ _BY_REASON: dict[str, type[CloakroomError]] = {
 }
 
 
+_RUNNING = "is cloakroomd running and reachable there? It prints its gRPC address when it starts"
+_OTHER_PORT = "cloakroomd answers gRPC on port 7700 by default, and 7701 is its HTTP port for health and metrics"
+#: What gRPC says of a connection, in one word that a person can act upon, and how.
+_CAUSES = [
+    (re.compile(pattern, re.IGNORECASE), cause, advice)
+    for pattern, cause, advice in (
+        ("connection refused", "connection refused", _RUNNING),
+        ("name not found|lookup failed|name resolution|getaddrinfo", "the host name is not known", "check the target"),
+        (
+            "no route to host|network is unreachable",
+            "there is no route to the host",
+            "check the target and the network",
+        ),
+        ("wrong_version_number", "what listens there does not speak TLS", "leave `tls` and https:// out"),
+        ("certificate_verify_failed|certificate verify", "its certificate is not trusted", "give tls=Tls(ca=…)"),
+        ("certificate_required|bad_certificate|handshake_failure", "it wants a certificate", "give tls=Tls(…)"),
+        (
+            "socket closed|connection reset|broken pipe",
+            "it closes the connection",
+            f"say https:// if it wants TLS; {_RUNNING}",
+        ),
+        ("http1|http/1", "an HTTP server answers there and not gRPC", _OTHER_PORT),
+    )
+]
+_NOT_GRPC = re.compile("http2? header with status: [1-4]|content-type", re.IGNORECASE)
+
+
+def unreachable(target: str, seconds: float, details: str) -> Unavailable:
+    """There is no connection to a daemon; `details` is what gRPC says of it."""
+    known = ((cause, advice) for pattern, cause, advice in _CAUSES if pattern.search(details))
+    cause, advice = next(known, (details or "nobody answers", _RUNNING))
+    message = f"no connection to {target} within {seconds:.3g} s: {cause}; {advice}"
+    return Unavailable(message, reason="UNREACHABLE", code=grpc.StatusCode.UNAVAILABLE)
+
+
 def from_rpc(error: grpc.aio.AioRpcError, target: str) -> CloakroomError:
     """Translates a failed call; `target` is named where the daemon itself said nothing."""
     code = error.code()
@@ -191,12 +239,18 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> CloakroomError:
             helps = [f"{link.description} {link.url}".strip() for link in advice.links]
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, Internal)
     if info.domain != _DOMAIN:
+        if _NOT_GRPC.search(message):
+            message = f"an HTTP server answers at {target} and not gRPC ({message}); {_OTHER_PORT}"
+            return Internal(message, reason="NOT_CLOAKROOM", code=code)
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            message = f"{target} does not know this call: it is another service, or a cloakroomd older than this client"
+            return Internal(message, reason="NOT_CLOAKROOM", code=code)
         if code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
             kind = Unavailable  # a connection that broke in the middle of a call
         # Not the daemon's own words: the network's, a proxy's or the deadline's.
         message = f"{code.name} from {target}: {message}"
         if kind is Unavailable:
-            message += "; is cloakroomd running and reachable there?"
+            message += f"; {_RUNNING}"
     return kind(
         message,
         reason=info.reason or ("DEADLINE" if code is grpc.StatusCode.DEADLINE_EXCEEDED else ""),

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from . import disk, tree, wire
-from .capture import Capture, describe, obstacles
+from .capture import Capture, check_profile, describe, obstacles
 from .connection import Connection
 from .errors import CloakroomError, LocalError, PortabilityWarning, must
 from .install import Loaded, Workshop
@@ -211,7 +211,7 @@ class Profiles:
                         if progress:
                             progress(loader.done_bytes, loader.begin.content_bytes)
                 snapshot, based = loader.begin.snapshot, loader.begin.base_snapshot_id
-                sidecar = Sidecar(link.namespace, session_id, snapshot.id)
+                sidecar = Sidecar(link.namespace, session_id, snapshot.id, origin=snapshot.portability)
                 await shop.run(shop.install, loader.loaded(), source if based else None, sidecar)
             for obstacle in obstacles(snapshot.portability):
                 warnings.warn(f"{top}: {obstacle}", PortabilityWarning, stacklevel=2)
@@ -241,10 +241,11 @@ class Profiles:
         """Saves a directory as the session's new head.
 
         What changed since it was loaded or saved travels, or all of it if that is not known. `policy`, `include` and
-        `exclude` say what belongs to it (`client/capture.json`). The browser must have exited; `force` saves
-        nevertheless. With the same `upload_id` a save that is repeated happens once. `compress` packs the data on its
-        way, by default unless it is much and the daemon is on this host. `progress` is told how many bytes of how many
-        went.
+        `exclude` say what belongs to it (`client/capture.json`). `brand` and `password_store` say which browser it is
+        and where that keeps its cookie key; not given, they stay what they were. The browser must have exited; `force`
+        saves nevertheless. With the same `upload_id` a save that is repeated happens once. `compress` packs the data on
+        its way, by default unless it is much and the daemon is on this host. `progress` is told how many bytes of how
+        many went.
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
@@ -254,10 +255,12 @@ class Profiles:
             nonlocal new
             if previous and (earlier := await link.save_status(session_id, upload_id)).state == pb.SAVE_STATE_COMMITTED:
                 return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
-            origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force)
             old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
-            base = old.entries if old else {}
+            base, former = (old.entries, old.origin) if old else ({}, pb.Portability())
+            origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force, former=former)
             new = await asyncio.to_thread(walk, top, rules, base)
+            if not previous:
+                check_profile(top, new)
             delta = await asyncio.to_thread(diff, base, new)
             end = pb.SaveEnd(manifest_root=await asyncio.to_thread(tree.manifest_root, new.values()))
             begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
@@ -282,7 +285,7 @@ class Profiles:
             yield pb.SaveProfileRequest(end=end)
 
         async def done(result: SaveResult) -> SaveResult:
-            sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new)
+            sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new, result.snapshot.portability)
             await asyncio.to_thread(sidecar.write, top)
             return result
 

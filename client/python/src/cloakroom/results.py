@@ -22,6 +22,10 @@ class LoadResult:
     #: Bytes of file content that were sent, unpacked.
     content_bytes: int
 
+    def __str__(self) -> str:
+        base = f"the difference to {self.base_snapshot_id}" if self.base_snapshot_id else "all of it"
+        return f"{_told(self.snapshot)} in {self.directory}; {base} was sent, {self.content_bytes} bytes of content"
+
 
 @dataclass(frozen=True, slots=True)
 class SaveResult:
@@ -38,3 +42,11 @@ class SaveResult:
     #: Messages and bytes that were sent; 0 if the answer was lost.
     messages: int
     wire_bytes: int
+
+    def __str__(self) -> str:
+        return f"{_told(self.snapshot)}; {self.wire_bytes} bytes were sent"
+
+
+def _told(snapshot: Snapshot) -> str:
+    entries, size = snapshot.entry_count, snapshot.total_bytes
+    return f"snapshot {snapshot.id} of session {snapshot.session_id}, {entries} entries with {size} bytes"

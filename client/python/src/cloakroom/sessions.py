@@ -15,7 +15,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from .connection import Connection
-from .errors import LocalError
+from .names import enum_of
 from .v1 import session_pb2 as pb
 
 A = TypeVar("A", bound=Message)
@@ -235,15 +235,3 @@ def ttl_mode_of(value: str | int) -> pb.TtlMode:
     """A TTL mode from its number or its name, with or without the prefix."""
     number: pb.TtlMode = enum_of(pb.TtlMode, "TTL_MODE_", value)
     return number
-
-
-def enum_of(kind: Any, prefix: str, value: str | int) -> Any:
-    """A value of an enumeration from its number or its name, with or without the prefix."""
-    if isinstance(value, int):
-        return value
-    name = prefix + value.removeprefix(prefix)
-    known = kind.keys()
-    if name not in known:
-        names = ", ".join(one.removeprefix(prefix) for one in known[1:])
-        raise LocalError(f"there is no {value!r}: use one of {names}", reason="INVALID_FIELD")
-    return kind.Value(name)

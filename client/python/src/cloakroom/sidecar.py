@@ -15,8 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .capture import running_browser
+from .capture import ORIGIN, running_browser
 from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
+from .v1.profile_pb2 import Portability
 
 _KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
 _NUMBERS = {name: number for number, name in _KINDS.items()}
@@ -31,6 +32,8 @@ class Sidecar:
     session_id: str
     snapshot_id: str
     entries: dict[str, Entry] = field(repr=False, default_factory=dict)
+    #: Where the profile comes from, as its snapshot says; empty if that is not known.
+    origin: Portability = field(repr=False, default_factory=Portability)
 
     @staticmethod
     def path(directory: Path) -> Path:
@@ -47,7 +50,8 @@ class Sidecar:
             entries = in_order(map(_from_json, body["entries"]))
             if manifest_root(entries.values()).hex() != body["manifest_root"]:
                 return None
-            return cls(namespace, session_id, body["snapshot_id"], entries)
+            facts: dict[str, Any] = {name: str(body.get("origin", {}).get(name, "")) for name in ORIGIN}
+            return cls(namespace, session_id, body["snapshot_id"], entries, Portability(**facts))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
             return None
 
@@ -59,6 +63,7 @@ class Sidecar:
             "session_id": self.session_id,
             "snapshot_id": self.snapshot_id,
             "manifest_root": manifest_root(self.entries.values()).hex(),
+            "origin": {name: fact for name in ORIGIN if (fact := getattr(self.origin, name))},
             "entries": [_to_json(entry) for entry in self.entries.values()],
         }
         target = self.path(directory)

@@ -31,6 +31,9 @@ class _Loop:
             future.cancel()
             raise
 
+    def soon(self, job: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(job)
+
     def stop(self) -> None:
         self.run(self._loop.shutdown_asyncgens())
         self.run(self._loop.shutdown_default_executor())
@@ -98,7 +101,7 @@ class Sessions:
 
 
 class Watch:
-    """As `cloakroom.watch.Watch`, as an ordinary iterator. Close it from the thread that iterates."""
+    """As `cloakroom.watch.Watch`, as an ordinary iterator. Close it from the thread that iterates; stop it anywhere."""
 
     def __init__(self, loop: _Loop, inner: watch.Watch) -> None:
         self._loop, self._inner = loop, inner
@@ -118,7 +121,16 @@ class Watch:
     def __iter__(self) -> Self:
         return self
 
-    __next__ = _waiting(watch.Watch.__anext__)
+    def __next__(self) -> watch.WatchEvent:
+        try:
+            return self._loop.run(self._inner.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def stop(self) -> None:
+        """Ends the loop over the events, as after the last one, also while it waits: for a signal handler."""
+        self._loop.soon(self._inner.stop)
+
     close = _waiting(watch.Watch.close)
 
 

@@ -13,7 +13,8 @@ from typing import Literal, Self
 
 from .connection import Connection, pause
 from .errors import Exhausted, Invalid, Unavailable
-from .sessions import duration, enum_of
+from .names import enum_name, enum_of, kind_name
+from .sessions import duration
 from .v1 import invalidation_pb2 as pb
 
 _PATIENCE = 3  # bookmark intervals
@@ -36,6 +37,10 @@ class WatchEvent:
     #: Where to go on, on any replica.
     resume_token: bytes = b""
 
+    def __str__(self) -> str:
+        told = ", ".join(f"{change.session_id} {kind_name(change)}" for change in self.changes) or self.reset_reason
+        return f"{self.kind} at revision {self.revision}" + (f": {told}" if told else "")
+
     def smear(self) -> float:
         """Seconds to wait before reading anew after a reset, so that a fleet does not read at once."""
         return random.uniform(0, self.spread)
@@ -50,7 +55,7 @@ def selector(
 
 
 class Watch:
-    """An endless iterator of events, which goes on by itself when the daemon went away.
+    """An iterator of events without an end but `stop`, which goes on by itself when the daemon went away.
 
     When the next event is asked for, the one before counts as applied, and `resume_token` moves on. `async with` waits
     until the watch is open, so that nothing done inside of it is missed.
@@ -74,6 +79,8 @@ class Watch:
         )
         self._events = self._run()
         self._opened: WatchEvent | None = None
+        self._step: asyncio.Future[WatchEvent] | None = None
+        self._stopped, self._given = False, b""
 
     async def __aenter__(self) -> Self:
         self._opened = await anext(self._events)
@@ -86,13 +93,35 @@ class Watch:
         return self
 
     async def __anext__(self) -> WatchEvent:
+        if self._stopped:
+            # Whoever asks for the next event has applied this one, whether or not there is a next one.
+            self.resume_token = self._given or self.resume_token
+            raise StopAsyncIteration
         if event := self._opened:
-            self._opened = None
+            self._opened, self._given = None, event.resume_token
             return event
-        return await anext(self._events)
+        self._step = asyncio.ensure_future(anext(self._events))
+        try:
+            event = await self._step
+            self._given = event.resume_token
+            return event
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if self._stopped and not (task and task.cancelling()):
+                raise StopAsyncIteration from None
+            # Ctrl-C in a program that does not care: what this module was just waiting for is of no interest.
+            raise cancelled.with_traceback(None) from None
+        finally:
+            self._step = None
+
+    def stop(self) -> None:
+        """Ends the loop over the events, as after the last one, also while it waits: for a signal handler."""
+        self._stopped = True
+        if self._step:
+            self._step.cancel()
 
     async def close(self) -> None:
-        """Ends the watch."""
+        """Ends the watch, when nobody waits for its next event."""
         await self._events.aclose()
 
     async def _run(self) -> AsyncGenerator[WatchEvent, None]:
@@ -105,7 +134,7 @@ class Watch:
                     self._request(),
                     pb.WatchInvalidationsResponse,
                     service="InvalidationService",
-                    patience=lambda: _PATIENCE * self._interval,
+                    quiet=lambda: _PATIENCE * self._interval,
                 )
                 async with aclosing(stream) as messages:
                     async for message in messages:
@@ -125,6 +154,8 @@ class Watch:
                         if wait is not None:
                             break
             except (Unavailable, Exhausted) as error:
+                if error.reason == "UNREACHABLE" and not seen:
+                    raise  # most likely a wrong address
                 wait = error.retry_delay
             except Invalid as error:
                 if error.reason != "INVALID_RESUME_TOKEN" or not seen:
@@ -156,11 +187,8 @@ class Watch:
                 return WatchEvent("changes", changes[-1].revision, changes, resume_token=token)
             return WatchEvent("reset", changes[-1].revision, reset_reason="UNKNOWN_CHANGE", resume_token=token)
         if kind == "reset":
-            reason = (
-                pb.Reset.Reason.Name(message.reset.reason).removeprefix("REASON_")
-                if message.reset.reason in pb.Reset.Reason.values()
-                else "UNKNOWN"
-            )
+            known = message.reset.reason in pb.Reset.Reason.values()
+            reason = enum_name(message.reset, "reason") if known else "UNKNOWN"
             return WatchEvent(
                 "reset", message.reset.revision, (), reason, message.reset.spread.ToTimedelta().total_seconds(), token
             )

@@ -11,7 +11,7 @@ use crate::{
         email::Email,
         error::{Error, Reason, Result},
         id::{BusinessId, Namespace, SessionId},
-        session::{State, index},
+        session::{State, index, mark},
         time::Revision,
     },
     store::metadata::{Direction, Found, Index, Key, Range, Reading},
@@ -79,14 +79,6 @@ impl Search {
         }
     }
 
-    /// The last member seen.
-    fn last(&self) -> Option<&str> {
-        match &self.range {
-            Range::From(Some((_, member))) => Some(member),
-            _ => None,
-        }
-    }
-
     /// Whether the index begins otherwise than when an ended search through more than one part did; the search then begins anew.
     async fn is_overtaken(&mut self, sessions: &Sessions, namespace: &Namespace) -> Result<bool> {
         if self.readings < 2 {
@@ -142,10 +134,11 @@ impl Sessions {
         let revision = self.reach(namespace, min_revision).await?;
         let mut search = Search::new(index::NAMES, Range::Prefix(prefix.to_string()), Direction::Ascending);
         let mut live: Vec<Loaded> = Vec::new();
-        while let Some(more) = self.search(namespace, &mut search).await? {
-            live.extend(more.into_iter().filter(|session| session.id.as_str().starts_with(prefix.as_str())));
-            let beyond = search.last().is_some_and(|last| !last.starts_with(prefix.as_str()));
-            if beyond || live.len() > CANDIDATES || live.first().is_some_and(|first| first.id == *prefix) {
+        while let Some(mut members) = self.search(namespace, &mut search).await? {
+            let all = members.len();
+            members.retain(|(_, member)| member.starts_with(prefix.as_str()));
+            live.extend(self.live(namespace, &members).await?.0);
+            if members.len() < all || live.len() > CANDIDATES || live.first().is_some_and(|first| first.id == *prefix) {
                 break;
             }
         }
@@ -177,11 +170,22 @@ impl Sessions {
         };
         let mut search = Search::new(&name, Range::From(None), Direction::Descending);
         loop {
-            while let Some(live) = self.search(namespace, &mut search).await? {
+            while let Some(members) = self.search(namespace, &mut search).await? {
                 // It may have moved on between the two readings; then the next one is the answer.
                 let active =
                     |session: &Loaded| session.session.state == State::Active && session.session.indices(&session.id).iter().any(|entry| entry.index == name);
+                // A copy that was last used when the index says is no older than the last touch either.
+                if let Some((used, first)) = members.first()
+                    && let Some((session, reflects)) = self.cache.get(namespace, &SessionId::parse("member", first)?, min_revision)
+                    && session.mark(mark::USED) == *used
+                    && active(&session)
+                {
+                    return Ok(Answer { view: self.view(namespace, session).await?, revision: revision.min(reflects) });
+                }
+                let began = clock::monotonic();
+                let (live, read) = self.live(namespace, &members).await?;
                 if let Some(session) = live.into_iter().find(active) {
+                    self.cache.keep(namespace, &session, read, began);
                     return Ok(Answer { view: self.view(namespace, session).await?, revision });
                 }
             }
@@ -192,8 +196,8 @@ impl Sessions {
         }
     }
 
-    /// The live sessions of the next part of an index; nothing behind its end.
-    async fn search(&self, namespace: &Namespace, search: &mut Search) -> Result<Option<Vec<Loaded>>> {
+    /// The members in the next part of an index; nothing behind its end.
+    async fn search(&self, namespace: &Namespace, search: &mut Search) -> Result<Option<Vec<(i64, String)>>> {
         if search.ended {
             return Ok(None);
         }
@@ -204,7 +208,7 @@ impl Sessions {
         let probe = PROBES.get(search.readings).copied().unwrap_or(PROBES[2]);
         let members = self.metadata.scan(namespace, &search.index, &search.range, search.direction, probe).await?;
         search.advance(&members, probe);
-        self.live(namespace, &members).await.map(Some)
+        Ok(Some(members))
     }
 
     /// A revision that every reading from now on reflects, at least `min_revision`.
@@ -246,11 +250,11 @@ impl Sessions {
         Ok((sessions, reading.revision))
     }
 
-    /// The live sessions among the members of an index, in its order.
-    async fn live(&self, namespace: &Namespace, members: &[(i64, String)]) -> Result<Vec<Loaded>> {
+    /// The live sessions among the members of an index, in its order, and the revision of that reading.
+    async fn live(&self, namespace: &Namespace, members: &[(i64, String)]) -> Result<(Vec<Loaded>, Revision)> {
         let ids = members.iter().map(|(_, member)| SessionId::parse("member", member)).collect::<Result<Vec<_>>>()?;
-        let (sessions, _) = self.read_all(namespace, &ids, Revision::ZERO).await?;
-        Ok(sessions.into_iter().flatten().filter(|session| session.check_live().is_ok()).collect())
+        let (sessions, revision) = self.read_all(namespace, &ids, Revision::ZERO).await?;
+        Ok((sessions.into_iter().flatten().filter(|session| session.check_live().is_ok()).collect(), revision))
     }
 }
 

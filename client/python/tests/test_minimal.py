@@ -1,0 +1,361 @@
+# Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+"""`client/minimal.py`, the whole protocol in one file: held to the vectors, to the grown client, and to its length."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from conftest import CLIENT, content, entries_of, make, scan, vectors
+from daemon import Daemon
+from test_daemon import fill, noise
+
+from cloakroom import sync, tree, wire
+from cloakroom.sidecar import Sidecar
+from cloakroom.v1 import profile_pb2 as pb
+
+FILE = CLIENT / "minimal.py"
+AWKWARD = {f"d{size}/f": noise(size, size) for size in (0, 1, 4095, 4096, 4097, 300_000, (1 << 20) + 1)}
+
+
+def load_module() -> Any:
+    spec = importlib.util.spec_from_file_location("minimal", FILE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+minimal: Any = load_module()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    running = Daemon(tmp_path_factory.mktemp("daemon") / "data")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[sync.Client]:
+    with sync.Client(daemon.target) as connected:
+        yield connected
+
+
+@pytest.fixture
+def session(client: sync.Client) -> str:
+    return client.sessions.create("b", session_id=f"s{uuid.uuid4().hex}").session.id
+
+
+@pytest.fixture
+def channel(daemon: Daemon) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(daemon.target) as connected:
+        yield connected
+
+
+def grown(top: Path) -> Path:
+    """A directory with everything that a profile may have."""
+    fill(top, AWKWARD | {"Default/Cookies": noise(20_000), "Default/Cache/gone": b"x", "\u00e9\U0001f600/\uffee": b"u"})
+    (top / "empty").mkdir()
+    (top / "link").symlink_to("Default/Cookies")
+    (top / "Default" / "up").symlink_to("../nowhere")
+    (top / "SingletonLock").symlink_to("elsewhere-1")
+    (top / "Default" / "Cookies").chmod(0o400)
+    os.utime(top / "d1" / "f", ns=(-(10**9), -(10**9) + 123))
+    (top / "empty").chmod(0o755)
+    return top
+
+
+def kept(top: Path) -> dict[str, tree.Entry]:
+    """Everything in a directory but what a capture leaves out."""
+    return {path: one for path, one in scan(top).items() if "Cache" not in path and path != "SingletonLock"}
+
+
+def test_it_is_short_and_stands_on_nothing_but_stubs() -> None:
+    lines = FILE.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 300
+    assert max(map(len, lines)) <= 120
+    imported = {line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))}
+    assert imported - set(sys.stdlib_module_names) == {"grpc", "cloakroom"}
+    ours = [line.split()[1:4] for line in lines if line.startswith("from cloakroom")]
+    stubs = {"profile_pb2_grpc", "session_pb2", "session_pb2_grpc"}
+    assert all(where == "cloakroom.v1" or where.removeprefix("cloakroom.v1.") in stubs for where, *_ in ours)
+
+
+# --- the vectors
+
+
+def as_tree(entries: dict[str, tree.Entry]) -> Any:
+    return {path: (wire._to_wire(entry), entry.leaves) for path, entry in entries.items()}
+
+
+def test_the_vectors_hold(tmp_path: Path) -> None:
+    for case in vectors("digests")["files"]:
+        (tmp_path / "f").write_bytes(content(case["content"]))
+        entry, leaves = minimal.hash_file(tmp_path / "f", pb.Entry())
+        assert (entry.root.hex(), entry.size, len(leaves) // 16) == (case["root"], case["size"], case["leaf_count"])
+    for case in vectors("manifests")["trees"]:
+        assert minimal.manifest_root(as_tree(entries_of(case["tree"]))).hex() == case["manifest_root"]
+    for case in vectors("capture")["globs"]:
+        assert bool(minimal.re.compile(minimal.expression(case["glob"]), 16).fullmatch(case["path"])) == case["matches"]
+
+
+def test_what_travels_is_what_the_rules_say(tmp_path: Path) -> None:
+    expected = {}
+    for case in vectors("capture")["decisions"]:
+        place = tmp_path / "p" / case["path"]
+        if any(part.is_file() for part in place.parents) or place.exists():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+        expected[case["path"]] = case["default"]
+    found = minimal.walk(tmp_path / "p")
+    assert len(expected) > 50
+    assert {path: path in found for path in expected} == expected
+
+
+@pytest.mark.parametrize("case", vectors("diffs")["diffs"], ids=lambda case: str(case["name"]))
+def test_a_difference_makes_the_new_tree_of_the_base(case: Any, tmp_path: Path) -> None:
+    """Not the least one, as moved leaves travel as data; but one that the grown client arrives with."""
+    make(tmp_path / "base", case["base"])
+    make(tmp_path / "new", case["new"])
+    base, new = as_tree(entries_of(case["base"])), as_tree(entries_of(case["new"]))
+    parts = list(minimal.messages(minimal.diff(tmp_path / "new", base, new)))
+    assert [entry.path for part in parts for entry in part.entries] == case["expected"]["entries"]
+    assert sorted(path for part in parts for path in part.removed) == case["expected"]["removed"]
+    assert all(part.ByteSize() < 1 << 20 for part in parts)
+    stream = [pb.LoadProfileResponse(records=part) for part in parts]
+    end = pb.LoadProfileResponse(end=pb.LoadEnd(manifest_root=bytes.fromhex(case["manifest_root"])))
+    (tmp_path / "work").mkdir()
+    made = minimal.build([*stream, end], tmp_path / "work", tmp_path / "base", base)
+    assert minimal.manifest_root(made).hex() == case["manifest_root"]
+    assert tree.manifest_root(scan(tmp_path / "work").values()).hex() == case["manifest_root"]
+
+
+# --- with a daemon
+
+
+def test_it_and_the_grown_client_load_what_the_other_saved(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top = grown(tmp_path / "p")
+    saved = minimal.save(channel, session, top)
+    assert client.snapshot(session).snapshot.manifest_root == tree.manifest_root(kept(top).values())
+    loaded = client.load(session, tmp_path / "q")
+    assert loaded.snapshot.id == saved.snapshot.id
+    assert scan(tmp_path / "q") == kept(top)
+    # The other way round, from the other's sidecar, and back.
+    (tmp_path / "q" / "Default" / "Cookies").chmod(0o600)
+    (tmp_path / "q" / "Default" / "Cookies").write_bytes(noise(30_000))
+    (tmp_path / "q" / "d1" / "f").unlink()
+    time.sleep(0.05)  # what was written just now is not trusted to stand still
+    changed = client.save(session, tmp_path / "q", brand="chromium", password_store="basic")
+    begin = minimal.load(channel, session, tmp_path / "r")
+    assert (begin.snapshot.id, begin.base_snapshot_id) == (changed.snapshot.id, "")
+    assert scan(tmp_path / "r") == scan(tmp_path / "q")
+    fill(tmp_path / "r", {"Default/more": noise(5000)})
+    again = minimal.save(channel, session, tmp_path / "r")
+    facts = again.snapshot.portability
+    assert (facts.brand, facts.password_store, facts.quiesced) == ("chromium", "basic", True)
+    back = client.load(session, tmp_path / "q", replace=True)
+    assert back.base_snapshot_id == changed.snapshot.id and scan(tmp_path / "q") == scan(tmp_path / "r")
+    sidecar = Sidecar.read(tmp_path / "r", "", session)
+    assert sidecar and sidecar.snapshot_id == again.snapshot.id and sidecar.origin.brand == "chromium"
+    assert {path: one._replace(stat="") for path, one in sidecar.entries.items()} == scan(tmp_path / "r")
+    assert (client.save(session, tmp_path / "r").messages) == 2, "nothing changed since the other client's save"
+
+
+def test_a_delta_save_sends_the_changed_leaves_and_nothing_else(
+    client: sync.Client,
+    channel: grpc.Channel,
+    session: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top, sent, real = fill(tmp_path / "p", AWKWARD), list[pb.ProfileRecords](), minimal.messages
+
+    def messages(pieces: Any) -> Iterator[pb.ProfileRecords]:
+        for part in real(pieces):
+            sent.append(part)
+            yield part
+
+    monkeypatch.setattr(minimal, "messages", messages)
+    minimal.save(channel, session, top)
+    assert sum(part.data_size for part in sent) == sum(map(len, AWKWARD.values()))
+    sent.clear()
+    with (top / "d300000" / "f").open("r+b") as file:
+        file.seek(10 * 4096 + 7)
+        file.write(b"changed")
+        file.seek(20 * 4096)
+        file.write(bytes(4096))
+    with (top / "d4096" / "f").open("ab") as longer:
+        longer.write(b"longer")
+    second = minimal.save(channel, session, top)
+    (part,) = sent
+    runs = [(part.entries[run.entry].path, run.first_leaf, run.leaf_count) for run in part.runs]
+    assert runs == [("d300000/f", 10, 1), ("d300000/f", 20, 1), ("d4096/f", 1, 1)]
+    assert (part.data_size, part.codec) == (2 * 4096 + 6, pb.CODEC_DEFLATE)
+    assert client.load(session, tmp_path / "q").snapshot.id == second.snapshot.id
+    assert scan(tmp_path / "q") == scan(top)
+    sent.clear()
+    assert minimal.save(channel, session, top).snapshot.manifest_root == second.snapshot.manifest_root
+    assert not sent, "an idle save has no content"
+
+
+def test_a_delta_load_brings_only_what_differs(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top = fill(tmp_path / "p", AWKWARD)
+    client.save(session, top)
+    first = minimal.load(channel, session, tmp_path / "q")
+    assert first.content_bytes == sum(map(len, AWKWARD.values()))
+    (top / "d300000" / "f").rename(top / "moved")  # travels as copies of the base
+    (top / "d1" / "f").write_bytes(b"y" * 5000)
+    client.save(session, top)
+    second = minimal.load(channel, session, tmp_path / "q")
+    assert (second.base_snapshot_id, second.content_bytes) == (first.snapshot.id, 5000)
+    assert scan(tmp_path / "q") == scan(top)
+    # A directory that changed since is no base.
+    fill(tmp_path / "q", {"mine": b"gone"})
+    third = minimal.load(channel, session, tmp_path / "q")
+    assert third.base_snapshot_id == ""
+    assert scan(tmp_path / "q") == scan(top)
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "q", "q.cloakroom.json"}
+
+
+def test_a_repeated_save_happens_once(client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path) -> None:
+    top, upload = fill(tmp_path / "p", {"f": b"x"}), str(uuid.uuid4())
+    first = minimal.save(channel, session, top, upload)
+    Sidecar.path(top).unlink()
+    assert minimal.save(channel, session, top, upload).snapshot.id == first.snapshot.id
+    assert len(list(client.snapshots(session))) == 1
+    # Without a kept manifest all of it travels, and becomes the head in place of what was there.
+    Sidecar.path(top).unlink()
+    fill(top, {"g": b"y"})
+    assert minimal.save(channel, session, top).snapshot.parent_snapshot_id == first.snapshot.id
+
+
+class Tampered:
+    """A channel whose answers somebody changes."""
+
+    def __init__(self, inner: grpc.Channel, change: Any) -> None:
+        self._inner, self._change = inner, change
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+        call: Any = self._inner.unary_stream(*args, **kwargs)
+        return lambda request: iter(self._change(list(call(request))))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def bad_byte(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
+    part = next(one.records for one in messages if one.records.data_size)
+    data = zlib.decompress(part.data) if part.codec == pb.CODEC_DEFLATE else part.data
+    part.codec, part.data = pb.CODEC_RAW, data[:5] + bytes([data[5] ^ 1]) + data[6:]
+    return messages
+
+
+def changed(**fields: Any) -> Any:
+    """Changes the first entry that has all of the fields."""
+
+    def change(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
+        entry = next(entry for one in messages for entry in one.records.entries if entry.kind == pb.ENTRY_KIND_FILE)
+        for name, value in fields.items():
+            setattr(entry, name, value)
+        return messages
+
+    return change
+
+
+def bomb(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
+    part = next(one.records for one in messages if one.records.data_size)
+    part.codec, part.data = pb.CODEC_DEFLATE, zlib.compress(bytes(50 << 20))
+    return messages
+
+
+def without_a_run(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
+    part = next(one.records for one in messages if one.records.data_size)
+    part.codec, part.data, part.data_size = pb.CODEC_RAW, b"", 0
+    del part.runs[:]
+    return messages
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        bad_byte,
+        bomb,
+        without_a_run,
+        lambda messages: messages[:-1],
+        lambda messages: [],
+        lambda messages: [messages[0], *messages[2:]],
+        changed(path="../x"),
+        changed(path="/x"),
+        changed(path="a/../x"),
+        changed(path="a\\x"),
+        changed(mode=0o777),
+        changed(mtime_ns=5),
+        changed(size=1),
+        changed(kind=pb.ENTRY_KIND_SYMLINK, symlink_target="/etc/passwd"),
+        changed(kind=pb.ENTRY_KIND_SYMLINK, symlink_target="../../x"),
+        changed(kind=pb.ENTRY_KIND_SYMLINK, symlink_target="a/../../x"),
+    ],
+    ids=str,
+)
+def test_a_corrupted_answer_is_refused_and_leaves_everything_as_it_was(
+    change: Any, client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top = fill(tmp_path / "p", {"a/f": noise(10_000), "z": noise(400_000)})
+    client.save(session, top)
+    with pytest.raises((SystemExit, OSError, zlib.error)):
+        minimal.load(Tampered(channel, change), session, tmp_path / "q")
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json"}
+    minimal.load(channel, session, tmp_path / "q")
+    before = scan(tmp_path / "q")
+    fill(top, {"a/f": noise(12_000, 2)})
+    client.save(session, top)
+    with pytest.raises((SystemExit, OSError, zlib.error)):
+        minimal.load(Tampered(channel, change), session, tmp_path / "q")
+    assert scan(tmp_path / "q") == before
+    names = {"p", "p.cloakroom.json", "q", "q.cloakroom.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert minimal.load(channel, session, tmp_path / "q").base_snapshot_id, "and it still is a base"
+    assert scan(tmp_path / "q") == scan(top)
+
+
+def test_a_directory_of_something_else_is_not_replaced(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    client.save(session, fill(tmp_path / "p", {"f": b"x"}))
+    other = client.sessions.create("b").session.id
+    fill(tmp_path / "q", {"mine": b"x"})
+    for claimed in (other, session):
+        with pytest.raises(SystemExit, match="not of this session"):
+            minimal.load(channel, claimed, tmp_path / ("p" if claimed == other else "q"))
+    assert scan(tmp_path / "q").keys() == {"mine"} and scan(tmp_path / "p").keys() == {"f"}
+
+
+def test_as_a_program(daemon: Daemon, session: str, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", AWKWARD)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "CLOAKROOM_TARGET": daemon.target}
+        command = [sys.executable, str(FILE), *words]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    saved, loaded = run("save", session, "p"), run("load", session, "q")
+    assert (saved.returncode, loaded.returncode) == (0, 0), saved.stderr + loaded.stderr
+    assert saved.stdout == loaded.stdout and len(saved.stdout.strip()) == 32
+    assert scan(tmp_path / "q") == scan(top)
+    unknown, wrong = run("load", "never-was", "x"), run("steal", session, "p")
+    assert unknown.returncode == wrong.returncode == 1
+    assert unknown.stderr.startswith("NOT_FOUND: ") and wrong.stderr.startswith("refused: say")
