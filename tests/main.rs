@@ -11,6 +11,7 @@
     reason = "short scenes with short names"
 )]
 
+mod audit;
 mod bad_input;
 mod contract;
 mod crash_window;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::parse::Caller;
 use crate::model::{
     error::{Error, Reason, Result},
+    hex::unhex,
     id::Namespace,
 };
 
@@ -159,19 +160,9 @@ fn parse(line: &str) -> Result<Token, String> {
     };
     let namespace = Namespace::parse("namespace", namespace).map_err(|error| error.to_string())?;
     let role = Role::parse(role).ok_or("the role is none of reader, worker, operator")?;
-    let hash = hex(hash).ok_or("the hash is not 64 hexadecimal digits (make it with `printf %s \"$TOKEN\" | sha256sum`)")?;
+    let hash =
+        unhex(hash).and_then(|hash| hash.try_into().ok()).ok_or("the hash is not 64 hexadecimal digits (make it with `printf %s \"$TOKEN\" | sha256sum`)")?;
     Ok(Token { hash, caller: Caller { name: name.into(), namespace, role } })
-}
-
-fn hex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (slot, at) in out.iter_mut().zip((0..64).step_by(2)) {
-        *slot = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]
@@ -180,8 +171,7 @@ mod tests {
 
     fn line(name: &str, namespace: &str, role: &str, token: &str) -> String {
         let hash = digest::digest(&digest::SHA256, token.as_bytes());
-        let hash = hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        format!("{name} {namespace} {role} {hash}\n")
+        format!("{name} {namespace} {role} {}\n", crate::model::hex::hex(hash.as_ref()))
     }
 
     fn tokens(text: &str) -> Result<Tokens> {

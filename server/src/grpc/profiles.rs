@@ -4,12 +4,14 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use cloakroom_api::v1::{self as api, profile_service_server::ProfileService};
 use futures::{Stream, StreamExt as _, stream};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::parse;
+use super::{
+    audit::{self, Access},
+    parse,
+};
 use crate::{
-    flow::profiles::{Load, LoadPiece, LoadRequest, Profiles},
+    flow::profiles::{Load, LoadPiece, LoadRequest, Pieces, Profiles},
     model::{
         error::{Error, Reason, Result},
         id::{SessionId, UploadId},
@@ -66,7 +68,7 @@ impl ProfileService for ProfileCalls {
     }
 
     async fn load_profile(&self, request: Request<api::LoadProfileRequest>) -> Result<Response<Self::LoadProfileStream>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let wanted = LoadRequest {
             namespace,
@@ -77,7 +79,9 @@ impl ProfileService for ProfileCalls {
             with_storage_state: given.with_storage_state,
             min_revision: moment("min_revision", given.min_revision)?,
         };
-        Ok(Response::new(answer(self.profiles.load(wanted).await?)))
+        let what = if wanted.with_storage_state { "LoadProfile with storage state" } else { "LoadProfile" };
+        let access = Access::begin(who, what, &wanted.namespace, &wanted.session);
+        Ok(Response::new(answer(access.end(self.profiles.load(wanted).await.map_err(Status::from))?)))
     }
 
     async fn list_snapshots(&self, request: Request<api::ListSnapshotsRequest>) -> Result<Response<api::ListSnapshotsResponse>, Status> {
@@ -118,7 +122,7 @@ fn answer(load: Load) -> <ProfileCalls as ProfileService>::LoadProfileStream {
         base_snapshot_id: load.base.map(|base| base.to_string()).unwrap_or_default(),
         content_bytes: i64::try_from(load.content).unwrap_or(i64::MAX),
     });
-    let next = move |pieces: Option<mpsc::Receiver<Result<LoadPiece>>>| {
+    let next = move |pieces: Option<Pieces>| {
         let root = root.clone();
         async move {
             let mut pieces = pieces?;

@@ -44,7 +44,7 @@ impl Keys {
     /// `INTERNAL` when there are no random numbers.
     pub fn fresh() -> Result<[Bytes; 3]> {
         let master = Self::master()?;
-        let namespace = NamespaceKeys::generate(&Namespace::default())?;
+        let namespace = NamespaceKeys::generate(&Namespace::default(), &master)?;
         let lineage = LineageKey::generate(&namespace, Self::ID)?;
         Ok([namespace.wrap(&master)?, lineage.record().clone(), make_check(&master)?])
     }

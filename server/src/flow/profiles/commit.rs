@@ -19,10 +19,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::sleep,
-};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Instrument as _;
 
 use super::{
@@ -35,8 +32,10 @@ use super::{
     spill::{Pending, Spilled},
 };
 use crate::{
-    clock,
-    flow::sessions::{Loaded, record_key},
+    flow::{
+        pause::between_tries,
+        sessions::{Loaded, record_key},
+    },
     model::{
         assembly::Assembled,
         error::{Error, Reason, Result},
@@ -98,7 +97,7 @@ impl Profiles {
             let committed = this.commit(&draft).await;
             let useless = match &committed {
                 Ok((_, ours)) => !ours,
-                Err(error) => is_final(error.reason()),
+                Err(error) => removes_packs(error.reason()),
             };
             if useless {
                 this.discard(&draft.lineage, spilled).await;
@@ -137,7 +136,7 @@ impl Profiles {
                     return Ok((self.committed(draft, placed, &applied)?, ours));
                 }
             }
-            pause(attempt).await?;
+            between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
         }
         let message = format!("other writers of session {} were faster {ATTEMPTS} times in a row: send the save again", draft.begin.session);
         self.refuse(draft, placed, Error::new(Reason::Contention, message)).await.map(|saved| (saved, false))
@@ -249,7 +248,7 @@ impl Profiles {
                 self.write_void(draft, placed.slot, &placed.header).await?;
                 return Err(error);
             }
-            pause(attempt).await?;
+            between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
         }
         let message = format!("session {} changes so fast that the save could neither be committed nor withdrawn: ask GetSaveStatus", draft.begin.session);
         Err(Error::new(Reason::Contention, message).with_source(error))
@@ -278,17 +277,10 @@ impl Draft {
     }
 }
 
-/// Whether the same save can never succeed after this.
-fn is_final(reason: Reason) -> bool {
+/// Whether the data packs of a save that failed like this go at once: the same save can never succeed, or their bytes are what the store misses. Else a repetition, or
+/// whoever rolls the commit forward, may still need them.
+fn removes_packs(reason: Reason) -> bool {
     use Reason as R;
-    let may_succeed = [R::Contention, R::MetadataUnavailable, R::BlobsUnavailable, R::StorageFull, R::Overloaded, R::ShuttingDown, R::Deadline, R::Internal];
+    let may_succeed = [R::Contention, R::MetadataUnavailable, R::BlobsUnavailable, R::Overloaded, R::ShuttingDown, R::Deadline, R::Internal];
     !may_succeed.contains(&reason)
-}
-
-/// Waits a random while, longer with every try.
-async fn pause(attempt: u32) -> Result<()> {
-    let longest = (FIRST_PAUSE * 2u32.pow(attempt.min(10))).min(LONGEST_PAUSE);
-    let share = u32::from(u16::from_be_bytes(clock::random()?));
-    sleep(longest * share / u32::from(u16::MAX)).await;
-    Ok(())
 }

@@ -9,7 +9,10 @@ use tonic::{Code, Request, Status, Streaming};
 use super::convert::{etag, moment, portability, received, snapshot_id};
 use crate::{
     flow::profiles::{Begin, Budget, Profiles, Repeat, Save, Saved, Saving},
-    grpc::parse,
+    grpc::{
+        audit::{self, Access},
+        parse,
+    },
     model::{
         error::{Error, Reason, Result},
         id::{Namespace, SessionId, UploadId},
@@ -28,10 +31,15 @@ pub(super) async fn receive(profiles: &Arc<Profiles>, caller: &Request<()>, mut 
         return Err(protocol("the first message of a save must be `begin`").into());
     };
     let namespace = parse::namespace(caller, &first.namespace)?;
-    match profiles.save(self::begin(namespace, begin)?).await? {
-        Saving::New(save) => new(*save, &mut stream, idle).await,
-        Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
-    }
+    let begin = self::begin(namespace, begin)?;
+    let access = Access::begin(audit::who(caller), "SaveProfile", &begin.namespace, &begin.session);
+    let saving = async {
+        match profiles.save(begin).await? {
+            Saving::New(save) => new(*save, &mut stream, idle).await,
+            Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
+        }
+    };
+    access.end(saving.await)
 }
 
 /// The first message.
