@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     parts::Base,
     place::{Goal, place},
-    profiles::Loader,
+    profiles::{Job, Loader},
     progress::{Counter, OnProgress, STALL},
     sidecar::{Origin, Sidecar},
     system::{blocking, quiesced, whole, width},
@@ -163,14 +163,14 @@ impl Client {
     }
 
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
-    async fn fetch(&self, request: v1::LoadProfileRequest, space: &Workspace, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
+    async fn fetch(&self, request: v1::LoadProfileRequest, space: &Arc<Workspace>, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
         let mut attempts = self.attempts();
         loop {
             counter.restart();
             let mut loader = Loader::new(space.path(), base.clone());
             let mut stub = self.profile_stub();
             let received = match stub.load_profile(request.clone()).await {
-                Ok(stream) => receive(stream.into_inner(), &mut loader, counter).await?,
+                Ok(stream) => receive(stream.into_inner(), &mut loader, space, counter).await?,
                 Err(status) => Err(status),
             };
             match received {
@@ -182,7 +182,7 @@ impl Client {
 }
 
 /// Takes messages while earlier ones are written; the outer error ends the load, the inner one is the connection's.
-async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Loader, counter: &Counter) -> Result<Result<(), Status>> {
+async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Loader, space: &Arc<Workspace>, counter: &Counter) -> Result<Result<(), Status>> {
     let mut jobs = FuturesUnordered::new();
     let mut failed = None;
     loop {
@@ -201,7 +201,7 @@ async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Lo
                 Ok(Err(status)) => return Ok(Err(status)),
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(message))) => match loader.accept(message) {
-                    Ok(job) => jobs.extend(job.map(|job| blocking(move || job.run()))),
+                    Ok(job) => jobs.extend(job.map(|job| write(job, Arc::clone(space)))),
                     Err(error) => {
                         failed = Some(error);
                         break;
@@ -223,6 +223,16 @@ async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Lo
     }
     counter.add(0, total);
     Ok(Ok(()))
+}
+
+/// Writes what a message brought. It holds the workspace: of a load that is given up, the last that still writes clears up.
+async fn write(job: Job, held: Arc<Workspace>) -> Result<u64> {
+    blocking(move || {
+        let done = job.run();
+        drop(held);
+        done
+    })
+    .await
 }
 
 fn check(target: &Path, replace: bool, force: bool) -> Result<()> {
