@@ -193,6 +193,10 @@ impl Client {
 }
 
 fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Result<Endpoint> {
+    if target.contains('@') {
+        let message = "the target has a user in it, which is not shown here: give the address alone, like https://host:7700, and the credentials as a token or a certificate";
+        return Err(Error::local("OPTION", message));
+    }
     let url = if target.contains("://") { target.to_owned() } else { format!("http://{target}") };
     let bad = |error: &dyn std::fmt::Display| {
         Error::local("OPTION", format!("the target {target:?} is no address like 127.0.0.1:7700 or https://host:7700: {error}"))
@@ -233,6 +237,11 @@ mod tests {
         for bad in ["", "ftp://x", "a b", "http://", "localhost", "http://localhost", "localhost:99999", "https://localhost:99999"] {
             let error = Client::connect(bad, Options::default()).unwrap_err();
             assert!(error.reason() == "OPTION" && error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+        for user in ["http://u:s3cret@127.0.0.1:1", "u:s3cret@localhost", "https://s3cret@a.example", "ftp://u:s3cret@x", "http://u:s3cret@127.0.0.1:99999"] {
+            let error = Client::connect(user, Options::default()).unwrap_err();
+            assert_eq!(error.reason(), "OPTION");
+            assert!(error.to_string().starts_with("the target has a user in it, which is not shown here: ") && !error.to_string().contains("s3cret"), "{error}");
         }
         for (target, loopback) in [
             ("127.0.0.1:7700", true),
