@@ -239,7 +239,7 @@ async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_t
         // Neither what is not there is saved, nor what a browser made anew in its place.
         for _ in 0..2 {
             let error = stage.refused("LOAD_UNFINISHED", stage.client.save(&stage.session, &target, SaveOptions::default())).await;
-            assert!(error.to_string().contains("load again"), "{error}");
+            assert!(error.to_string().contains("load it again"), "{error}");
             let _ = fs::create_dir(&target);
             write(&target, "Default/Preferences", b"{}");
         }

@@ -241,7 +241,10 @@ mod tests {
         for user in ["http://u:s3cret@127.0.0.1:1", "u:s3cret@localhost", "https://s3cret@a.example", "ftp://u:s3cret@x", "http://u:s3cret@127.0.0.1:99999"] {
             let error = Client::connect(user, Options::default()).unwrap_err();
             assert_eq!(error.reason(), "OPTION");
-            assert!(error.to_string().starts_with("the target has a user in it, which is not shown here: ") && !error.to_string().contains("s3cret"), "{error}");
+            assert!(
+                error.to_string().starts_with("the target has a user in it, which is not shown here: ") && !error.to_string().contains("s3cret"),
+                "{error}"
+            );
         }
         for (target, loopback) in [
             ("127.0.0.1:7700", true),

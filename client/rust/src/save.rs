@@ -13,6 +13,7 @@ use crate::{
     clock,
     connection::Client,
     error::{Error, Result},
+    leftovers,
     pieces::{Piece, cut},
     profiles::{diff, walk},
     progress::{Counter, OnProgress},
@@ -20,7 +21,6 @@ use crate::{
     system::{blocking, portability, quiesced, whole},
     tree::Tree,
     upload::{Sent, Upload},
-    workspace,
 };
 
 /// How often a profile that changes while it is sent is read anew.
@@ -136,7 +136,7 @@ impl Client {
 }
 
 fn before(from: PathBuf, namespace: &str, session: &str, force: bool, policy: &str) -> Result<(PathBuf, Option<Sidecar>, v1::Portability)> {
-    workspace::finished(&from)?;
+    leftovers::finished(&from)?;
     if !from.is_dir() {
         return Err(Error::local("PROFILE_MISSING", format!("{} is not a directory: nothing can be saved from it", from.display())));
     }
