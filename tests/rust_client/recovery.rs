@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloakroom_client::{EventKind, LoadOptions, Options, SaveOptions, WatchOptions, v1};
+use cloakroom_client::{EventKind, LoadOptions, OnProgress, Options, SaveOptions, WatchOptions, v1};
 use cloakroom_tests::{
     daemon::{Daemon, binary},
     ports::Port,
@@ -143,6 +143,36 @@ async fn saves_and_loads_wait_for_a_daemon_that_comes_back() {
     let mut left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, ["p", "p.cloakroom.json", "q.cloakroom.json"]);
+}
+
+#[tokio::test]
+async fn a_save_that_broke_is_not_taken_for_another_one_of_its_name() {
+    let mut daemon = Daemon::start().await;
+    let client = client_of(&daemon);
+    let session = client.sessions().create(new("business")).await.unwrap().value.id;
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("p");
+    let named = || SaveOptions { upload_id: Some("an-upload-of-that-name".to_owned()), ..SaveOptions::default() };
+    write(&directory, "f", b"first");
+    let first = client.save(&session, &directory, named()).await.unwrap().snapshot.id;
+    write(&directory, "f", &noise(1, 48 << 20));
+    // Killed when the daemon has taken a part of the second save; then it knows of the first.
+    let (begun, sending) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (tell, once) = (Arc::clone(&begun), Arc::clone(&sending));
+    let progress = OnProgress::new(move |done, _| {
+        if done > 0 && !once.swap(true, Ordering::Relaxed) {
+            tell.notify_one();
+        }
+    });
+    let second = client.save(&session, &directory, SaveOptions { progress: Some(progress), ..named() });
+    let kill = async {
+        begun.notified().await;
+        daemon.kill9();
+        daemon.restart().await;
+    };
+    let (second, ()) = tokio::join!(second, kill);
+    assert_eq!(second.unwrap_err().reason(), "REQUEST_ID_REUSED");
+    assert_eq!(client.sessions().get(&session).await.unwrap().head_snapshot_id, first);
 }
 
 #[tokio::test]

@@ -79,7 +79,8 @@ impl Client {
             }
             // The save may have been done before its answer was lost.
             match self.save_status(&upload.begin.session_id, &upload.begin.upload_id).await {
-                Ok(crate::Answer { value: Some(snapshot), .. }) => {
+                // With another content it was another save of that name: the daemon refuses this one when it has seen all of it.
+                Ok(crate::Answer { value: Some(snapshot), .. }) if snapshot.manifest_root == upload.root => {
                     let revision = snapshot.revision;
                     return Ok(Saved { snapshot, revision, session_etag: String::new(), sent: *sent });
                 }
