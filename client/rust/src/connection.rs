@@ -48,7 +48,7 @@ pub struct Options {
     /// Deadline of a unary call with all its repetitions; by default what the published service config says (10 s).
     pub timeout: Option<Duration>,
     /// Whether a call waits for a daemon that is not there: before the first contact for two seconds, for a wrong address is more likely than a daemon that is about to start;
-    /// after it until its deadline. On by default; off, as in the published service config, the first refused connection is the answer.
+    /// after it until its deadline, and a save or load for thirty seconds. On by default; off, as in the published service config, the first refused connection is the answer.
     pub wait_for_ready: bool,
 }
 
@@ -182,9 +182,14 @@ impl Client {
         }
     }
 
-    /// The attempts of one call, the first of them now.
+    /// The attempts of one unary call, the first of them now.
     pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts::new(self)
+        Attempts::new(self, false)
+    }
+
+    /// The attempts of one save or load.
+    pub(crate) fn attempts_of_a_stream(&self) -> Attempts<'_> {
+        Attempts::new(self, true)
     }
 
     pub(crate) fn failed(&self, status: &Status) -> Error {

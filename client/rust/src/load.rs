@@ -165,7 +165,7 @@ impl Client {
 
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
     async fn fetch(&self, request: v1::LoadProfileRequest, space: &Arc<Workspace>, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();
             let mut loader = Loader::new(space.path(), base.clone());

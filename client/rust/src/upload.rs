@@ -54,7 +54,7 @@ pub(crate) struct Upload {
 impl Client {
     /// Sends a save until it is known to be done or refused.
     pub(crate) async fn upload(&self, upload: Arc<Upload>, counter: &Counter, sent: &mut Sent) -> Result<Saved> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();
             let failure = Arc::new(Mutex::new(None));
