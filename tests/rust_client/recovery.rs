@@ -286,6 +286,26 @@ async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_t
 }
 
 #[tokio::test]
+async fn a_save_that_cannot_be_noted_down_is_committed_with_a_warning() {
+    let stage = stage().await;
+    // The sidecar's own name is as long as a name may be, the one of the file that is renamed into its place is longer.
+    let (long, taken) = (stage.directory(&"p".repeat(240)), stage.directory("q"));
+    let sidecar = stage.path(&format!("{}.cloakroom.json", "p".repeat(240)));
+    fs::write(&sidecar, "of another time").unwrap();
+    stage.directory("q.cloakroom.json");
+    for (directory, remedy) in [(&long, "the next save of the directory sends the whole profile"), (&taken, "remove ")] {
+        write(directory, "Default/Cookies", remedy.as_bytes());
+        let saved = stage.save(directory).await;
+        assert_eq!(stage.get().await.head_snapshot_id, saved.snapshot.id);
+        assert_eq!(saved.warnings.len(), 1, "{:?}", saved.warnings);
+        let warning = &saved.warnings[0];
+        assert!(warning.starts_with("the save is committed, but ") && warning.contains(".cloakroom.json: ") && warning.contains(remedy), "{warning}");
+    }
+    assert!(!sidecar.exists(), "what is not true any more does not stay");
+    assert_eq!(stage.save(&long).await.warnings.len(), 1, "and is not in the way of the next save");
+}
+
+#[tokio::test]
 async fn a_port_where_something_else_listens_is_an_error_that_says_so() {
     let port = Port::free();
     let listener = tokio::net::TcpListener::bind(port.address()).await.unwrap();

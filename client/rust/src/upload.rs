@@ -73,7 +73,7 @@ impl Client {
                 Ok(answer) => {
                     let answer = answer.into_inner();
                     let snapshot = answer.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
-                    return Ok(Saved { snapshot, revision: answer.revision, session_etag: answer.session_etag, sent: *sent });
+                    return Ok(Saved { snapshot, revision: answer.revision, session_etag: answer.session_etag, sent: *sent, warnings: Vec::new() });
                 }
                 Err(status) => attempts.again(&status).await?,
             }
@@ -82,7 +82,7 @@ impl Client {
                 // With another content it was another save of that name: the daemon refuses this one when it has seen all of it.
                 Ok(crate::Answer { value: Some(snapshot), .. }) if snapshot.manifest_root == upload.root => {
                     let revision = snapshot.revision;
-                    return Ok(Saved { snapshot, revision, session_etag: String::new(), sent: *sent });
+                    return Ok(Saved { snapshot, revision, session_etag: String::new(), sent: *sent, warnings: Vec::new() });
                 }
                 Err(error) if !error.is_retryable() => return Err(error),
                 _ => {}
