@@ -56,7 +56,7 @@ fn elsewhere(item: &[u8], name: &[u8]) -> Option<&'static str> {
         Some("aside")
     } else {
         // Host, process and a random number.
-        node.filter(|rest| rest.iter().filter(|byte| **byte == b'-').count() >= 2).map(|_| "old")
+        node.filter(|rest| rest.splitn(3, |byte| *byte == b'-').count() == 3).map(|_| "old")
     }
 }
 
