@@ -3,6 +3,9 @@
 
 import asyncio
 import shutil
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from daemon import Daemon, free_port
 from test_daemon import STATE, fill, noise
 
 from cloakroom import Client, connection, errors, selector, sync
+from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import profile_pb2
 
 
@@ -119,6 +123,53 @@ async def test_a_load_that_is_cancelled_leaves_nothing_behind(mortal: Daemon, tm
         with pytest.raises(asyncio.CancelledError):
             await loading
         assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "data", "data.log"}
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from cloakroom import Client, install
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(install, sys.argv[4], killed)
+
+async def main():
+    async with Client(sys.argv[1]) as client:
+        await client.load(sys.argv[2], sys.argv[3], replace=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("where", "behind"), [("_dress", True), ("exchange", False)])
+async def test_what_a_killed_load_left_is_not_saved_and_goes_with_the_next(
+    where: str, behind: bool, mortal: Daemon, tmp_path: Path
+) -> None:
+    top, target = fill(tmp_path / "p", {"Default/Cookies": b"logged in", "same": noise(9000)}), tmp_path / "q"
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        await client.save(session, top)
+        await client.load(session, target)
+        fill(top, {"Default/Cookies": b"and again"})
+        head = (await client.save(session, top)).snapshot.id
+        await asyncio.sleep(0.05)
+        if not behind:
+            fill(target, {"same": b"changed"})
+        command = [sys.executable, "-c", KILLED, mortal.target, session, str(target), where]
+        ended = await asyncio.to_thread(subprocess.run, command, check=False)
+        assert ended.returncode == -signal.SIGKILL
+        assert not Sidecar.path(target).exists()
+        assert target.exists() != behind
+        fill(target, {"Default/Preferences": b"a browser's"})
+        with pytest.raises(errors.LocalError, match=f"a load into {target} is under way or was cut off") as caught:
+            await client.save(session, target)
+        assert caught.value.reason == "LOAD_UNFINISHED"
+        assert (await client.sessions.get(session)).session.head_snapshot_id == head
+        await client.load(session, target, replace=True)
+        assert scan(target) == scan(top)
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+        assert (await client.save(session, target)).snapshot.parent_snapshot_id == head
 
 
 def test_the_synchronous_client_does_the_same(mortal: Daemon, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from .sessions import State, state_bytes
 from .sidecar import Sidecar
 from .tree import DIGEST, DIRECTORY, FILE, LEAF, Difference, Entry, Part, Run, hash_leaves, span
 from .v1 import profile_pb2 as pb
+from .workshop import finished
 
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -257,8 +258,10 @@ class Profiles:
                 return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
             old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
             base, former = (old.entries, old.origin) if old else ({}, pb.Portability())
+            await asyncio.to_thread(finished, top)
             origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force, former=former)
             new = await asyncio.to_thread(walk, top, rules, base)
+            await asyncio.to_thread(finished, top)  # a load may have begun meanwhile
             if not previous:
                 check_profile(top, new)
             delta = await asyncio.to_thread(diff, base, new)
