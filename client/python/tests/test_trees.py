@@ -2,6 +2,7 @@
 """Walking, comparing and rebuilding real directories."""
 
 import asyncio
+import base64
 import json
 import os
 import random
@@ -306,7 +307,8 @@ def test_a_sidecar_that_is_not_sound_counts_as_none(tmp_path: Path) -> None:
     assert place.stat().st_mode & 0o777 == 0o600
     assert Sidecar.read(top, "n", "s") == sidecar == Sidecar.clean(top, "n", "s")
     assert Sidecar.read(top, "n", "other") is Sidecar.read(top, "other", "s") is None
-    good = place.read_text()
+    good, leaves = place.read_text(), base64.b64encode(tree.hash_leaves(b"x")).decode()
+    assert leaves in good
     for bad in (
         "",
         "{}",
@@ -314,6 +316,7 @@ def test_a_sidecar_that_is_not_sound_counts_as_none(tmp_path: Path) -> None:
         good[:-1],
         good.replace('"version":1', '"version":2'),
         good.replace('"mode":', '"mode":1'),
+        good.replace(leaves, base64.b64encode(tree.hash_leaves(b"y")).decode()),
         "null",
     ):
         place.write_text(bad)
