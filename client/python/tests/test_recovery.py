@@ -92,6 +92,34 @@ async def test_a_save_whose_answer_was_lost_is_not_done_twice(
         assert (status.state, status.revision >= saved.revision) == (profile_pb2.SAVE_STATE_COMMITTED, True)
 
 
+@pytest.mark.parametrize("what", ["files", "state"])
+async def test_another_content_under_a_committed_upload_id_is_refused_also_when_the_stream_broke(
+    what: str, mortal: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top, upload_id = fill(tmp_path / "p", {"f": b"x"}), str(uuid.uuid4())
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        saved = await client.save(session, top, upload_id=upload_id)
+        note = Sidecar.path(top).read_bytes()
+        if what == "files":
+            fill(top, {"f": b"another"})
+        real, calls = connection.Connection.upload, list[str]()
+
+        async def upload(self: connection.Connection, method: str, requests: object, answer: object) -> object:
+            calls.append(method)
+            if len(calls) == 1:
+                raise errors.Unavailable("the stream broke")
+            return await real(self, method, requests, answer)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(connection.Connection, "upload", upload)
+        with pytest.raises(errors.Invalid) as caught:
+            await client.save(session, top, upload_id=upload_id, storage_state=STATE if what == "state" else None)
+        assert caught.value.reason == "REQUEST_ID_REUSED"
+        assert len(calls) == 2
+        assert Sidecar.path(top).read_bytes() == note
+        assert [found.id async for found in client.snapshots(session)] == [saved.snapshot.id]
+
+
 async def test_a_load_goes_on_after_the_daemon_was_killed(mortal: Daemon, tmp_path: Path) -> None:
     top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(60)})
     async with Client(mortal.target) as client:
