@@ -120,6 +120,22 @@ async def test_another_content_under_a_committed_upload_id_is_refused_also_when_
         assert [found.id async for found in client.snapshots(session)] == [saved.snapshot.id]
 
 
+async def test_a_save_that_cannot_be_noted_is_a_save(mortal: Daemon, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    (Sidecar.path(top) / "in the way").mkdir(parents=True)
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        with pytest.warns(errors.SidecarWarning, match="cannot be noted beside .*; once it can, save again with"):
+            saved = await client.save(session, top)
+        assert (await client.sessions.get(session)).session.head_snapshot_id == saved.snapshot.id
+        shutil.rmtree(Sidecar.path(top))
+        again = await client.save(session, top, upload_id=saved.upload_id)
+        assert again.snapshot.id == saved.snapshot.id
+        sidecar = Sidecar.read(top, "", session)
+        assert sidecar is not None and sidecar.snapshot_id == saved.snapshot.id
+        assert len([found async for found in client.snapshots(session)]) == 1
+
+
 async def test_a_load_goes_on_after_the_daemon_was_killed(mortal: Daemon, tmp_path: Path) -> None:
     top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(60)})
     async with Client(mortal.target) as client:

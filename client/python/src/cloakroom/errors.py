@@ -151,6 +151,10 @@ class PortabilityWarning(UserWarning):
     """A browser on this machine will not find its logins in the loaded profile."""
 
 
+class SidecarWarning(UserWarning):
+    """A save is done, but the directory still counts as what it was before it; the message says what to do."""
+
+
 class NotAProfileWarning(UserWarning):
     """What is saved has nothing that a Chromium or Firefox profile has; most likely it is the wrong directory."""
 

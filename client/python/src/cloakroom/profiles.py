@@ -16,7 +16,7 @@ from pathlib import Path
 from . import disk, tree, wire
 from .capture import Capture, check_profile, describe, obstacles
 from .connection import Connection
-from .errors import CloakroomError, LocalError, PortabilityWarning, must
+from .errors import CloakroomError, LocalError, PortabilityWarning, SidecarWarning, must
 from .install import Loaded, Workshop
 from .results import LoadResult, SaveResult
 from .sessions import State, state_bytes
@@ -295,7 +295,12 @@ class Profiles:
 
         async def done(result: SaveResult) -> SaveResult:
             sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new, result.snapshot.portability)
-            await asyncio.to_thread(sidecar.write, top)
+            try:
+                await asyncio.to_thread(sidecar.write, top)
+            except OSError as error:
+                told = f"saved as {result.snapshot.id}, but that cannot be noted beside {top}: {error}"
+                advice = f"once it can, save again with upload_id={upload_id!r}, or the next save counts as another's"
+                warnings.warn(f"{told}; {advice}", SidecarWarning, stacklevel=2)
             return result
 
         return await link.retry(once)
