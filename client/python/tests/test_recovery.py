@@ -9,13 +9,14 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import scan
 from daemon import Daemon, free_port
 from test_daemon import STATE, fill, noise
 
-from cloakroom import Client, connection, errors, selector, sync
+from cloakroom import Client, connection, errors, profiles, selector, sync
 from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import profile_pb2
 
@@ -214,6 +215,28 @@ async def test_what_a_killed_load_left_is_not_saved_and_goes_with_the_next(
         assert scan(target) == scan(top)
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
         assert (await client.save(session, target)).snapshot.parent_snapshot_id == head
+
+
+async def test_a_load_that_begins_while_a_save_looks_is_seen(
+    mortal: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = fill(tmp_path / "p", {"Cookies": b"logged in", "f": b"x"})
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        head = (await client.save(session, top)).snapshot.id
+        real = profiles.walk
+
+        def walk(*arguments: Any) -> Any:
+            aside = tmp_path / ".p.loading-1" / "aside"
+            aside.mkdir(parents=True)
+            Sidecar.path(top).rename(aside / "sidecar")
+            (top / "Cookies").rename(aside / "Cookies")
+            return real(*arguments)
+
+        monkeypatch.setattr(profiles, "walk", walk)
+        with pytest.raises(errors.LocalError, match="LOAD_UNFINISHED"):
+            await client.save(session, top)
+        assert (await client.sessions.get(session)).session.head_snapshot_id == head
 
 
 def test_the_synchronous_client_does_the_same(mortal: Daemon, tmp_path: Path) -> None:
