@@ -111,8 +111,8 @@ def _from_json(body: dict[str, Any]) -> Entry:
     root, target, leaves = bytes(32), body.get("target", ""), b""
     if kind == FILE:
         root, leaves = bytes.fromhex(body["root"]), binascii.a2b_base64(body["leaves"])
-        if len(leaves) != -(-size // LEAF) * DIGEST:
-            raise ValueError("leaves are missing")
+        if len(leaves) != -(-size // LEAF) * DIGEST or sha256(leaves).digest() != root:
+            raise ValueError("leaves are missing, or another file's")
     elif kind == LINK:
         root = sha256(target.encode()).digest()
     return Entry(kind, body["path"], body["mode"], int(body["mtime_ns"]), size, root, target, leaves, body["stat"])
