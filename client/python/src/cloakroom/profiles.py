@@ -16,7 +16,7 @@ from pathlib import Path
 from . import disk, tree, wire
 from .capture import Capture, check_profile, describe, obstacles
 from .connection import Connection
-from .errors import CloakroomError, LocalError, PortabilityWarning, SidecarWarning, must
+from .errors import CloakroomError, LocalError, PortabilityWarning, must
 from .install import Loaded, Workshop
 from .results import LoadResult, SaveResult
 from .sessions import State, state_bytes
@@ -250,8 +250,7 @@ class Profiles:
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
-        new: dict[str, Entry] = {}
-        root = b""  # of `new`, once that is known
+        new, root = dict[str, Entry](), b""  # what lies there, and its root once that is known
 
         async def once(previous: CloakroomError | None) -> SaveResult:
             nonlocal new, root
@@ -295,12 +294,7 @@ class Profiles:
 
         async def done(result: SaveResult) -> SaveResult:
             sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new, result.snapshot.portability)
-            try:
-                await asyncio.to_thread(sidecar.write, top)
-            except OSError as error:
-                told = f"saved as {result.snapshot.id}, but that cannot be noted beside {top}: {error}"
-                advice = f"once it can, save again with upload_id={upload_id!r}, or the next save counts as another's"
-                warnings.warn(f"{told}; {advice}", SidecarWarning, stacklevel=2)
+            await asyncio.to_thread(sidecar.note, top, upload_id)
             return result
 
         return await link.retry(once)
