@@ -28,6 +28,7 @@ mod former;
 #[doc(hidden)]
 pub mod fuzz;
 mod hex;
+mod leftovers;
 mod load;
 mod look;
 mod moves;
