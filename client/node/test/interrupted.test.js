@@ -78,7 +78,10 @@ test('killed before any step', { timeout: 300_000 }, async (t) => {
   const found = { old: 0, nothing: 0, new: 0 };
   for (let step = 1, done = false; !done; step++) {
     const now = await scene(t);
-    const { stdout, signal } = spawnSync(process.execPath, [faults, daemon.target, now.id, now.target, String(step)], { encoding: 'utf8' });
+    const { stdout, signal } = spawnSync(process.execPath, [faults, daemon.target, now.id, now.target, String(step)], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
     done = stdout === 'done\n';
     assert.equal(signal, done ? null : 'SIGKILL');
     if (!fs.existsSync(now.target)) {
