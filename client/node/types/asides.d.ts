@@ -10,13 +10,27 @@ export function claim(directory: string): string;
  */
 export function release(name: string): void;
 /**
+ * Ends a claim, but leaves what is there to a later load.
+ *
+ * @param {string} name
+ */
+export function leave(name: string): void;
+/**
  * @param {string} directory
  * @returns {string[]} what any process of any host is making beside it, or has left there
  */
 export function asidesOf(directory: string): string[];
 /**
+ * Looks for what a load of any client has beside a directory from before it takes that away until it is complete.
+ *
+ * @param {string} directory
+ * @returns {string | undefined} the first one. Where the directory has a sidecar it says nothing, for a whole load or save came after it
+ */
+export function unfinished(directory: string): string | undefined;
+/**
  * Clears away what processes of this host left beside a directory when they were killed.
  *
  * @param {string} directory
+ * @param {boolean} whole whether it is known to be so, by its sidecar: until then what a load left that had taken it away tells that it may not be saved
  */
-export function sweep(directory: string): void;
+export function sweep(directory: string, whole: boolean): void;
