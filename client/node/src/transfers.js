@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { backoff } from './backoff.js';
-import { Unavailable } from './errors.js';
+import { Invalid, Unavailable } from './errors.js';
 import { Assembly, saveMessages } from './framing.js';
 import { short, snapshot } from './messages.js';
 import { removeTree } from './system.js';
@@ -45,6 +45,19 @@ async function pause(error, attempt, signal) {
 }
 
 /**
+ * @param {Snapshot} made
+ * @param {{ begin: any, root: Buffer }} save
+ * @returns {Snapshot} the same, if it is what was sent: a sidecar must never name one snapshot and hold the entries of another
+ */
+function own(made, { begin, root }) {
+  if (made.manifestRoot.equals(root)) return made;
+  throw Invalid.here(
+    `the upload id ${begin.uploadId} made the snapshot ${made.id}, which has another content: give every save its own`,
+    'REQUEST_ID_REUSED',
+  );
+}
+
+/**
  * Sends a save until it is known to be done or refused.
  *
  * @param {Connection} connection
@@ -60,7 +73,13 @@ export async function send(connection, save, { compress = !connection.loopback, 
     try {
       const messages = saveMessages({ namespace, ...save }, compress, tell);
       const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages, { signal });
-      return { snapshot: snapshot(answer.snapshot), revision: Number(answer.revision), sessionEtag: answer.sessionEtag, uploadId, ...sent };
+      return {
+        snapshot: own(snapshot(answer.snapshot), save),
+        revision: Number(answer.revision),
+        sessionEtag: answer.sessionEtag,
+        uploadId,
+        ...sent,
+      };
     } catch (error) {
       await pause(error, attempt, signal);
     }
@@ -68,7 +87,8 @@ export async function send(connection, save, { compress = !connection.loopback, 
     const status = await saveStatus(connection, sessionId, uploadId, { signal }).catch((error) => {
       if (!(error instanceof Unavailable)) throw error;
     });
-    if (status?.snapshot)
+    // Done with another content, under an upload id that was used before: sent again, the daemon refuses it.
+    if (status?.snapshot?.manifestRoot.equals(save.root))
       return { snapshot: status.snapshot, revision: status.snapshot.revision, sessionEtag: '', uploadId, messages: 0, wireBytes: 0 };
   }
 }

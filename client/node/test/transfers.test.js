@@ -62,7 +62,7 @@ const lose = (/** @type {any[]} */ _, /** @type {Function} */ answer) => answer(
 test('a save whose answer is lost is asked after, and not sent again when it was done', async (t) => {
   const directory = temporary(t);
   write(`${directory}/p`, { 'Default/Cookies': 'c' });
-  const done = snapshot(Buffer.alloc(32, 1));
+  const done = snapshot(manifestRoot(await scan(`${directory}/p`, () => true)));
   const { client, saves, asked } = await saver(t, [lose], (_, answer) =>
     answer(null, { state: 'SAVE_STATE_COMMITTED', snapshot: done, revision: 10 }),
   );
@@ -70,6 +70,19 @@ test('a save whose answer is lost is asked after, and not sent again when it was
   assert.deepEqual([saved.snapshot.id, saved.revision, saved.sessionEtag, saves.length], [head, 9, '', 1]);
   assert.equal(asked[0].uploadId, saves[0][0].begin.uploadId);
   assert.equal(JSON.parse(fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8')).snapshot_id, head);
+});
+
+test('a save whose upload id made another snapshot is not taken for that, whether its answer is lost or not', async (t) => {
+  const directory = temporary(t);
+  write(`${directory}/p`, { 'Default/Cookies': 'c' });
+  const other = { state: 'SAVE_STATE_COMMITTED', snapshot: snapshot(Buffer.alloc(32, 1)), revision: 10 };
+  const refuse = (/** @type {any[]} */ _, /** @type {Function} */ answer) => answer(refusal('INVALID_ARGUMENT', 'REQUEST_ID_REUSED'));
+  const { client, saves } = await saver(t, [lose, refuse], (_, answer) => answer(null, other));
+  const error = await failure(client.save('s', `${directory}/p`, { uploadId: 'of-another-save-before' }));
+  assert.deepEqual([error.reason, saves.length], ['REQUEST_ID_REUSED', 2]);
+  const { client: careless } = await saver(t, [(_, answer) => answer(null, other)]);
+  assert.equal((await failure(careless.save('s', `${directory}/p`, { uploadId: 'of-another-save-before' }))).reason, 'REQUEST_ID_REUSED');
+  assert.deepEqual(fs.readdirSync(directory), ['p']);
 });
 
 test('a save that never arrived is sent again under its upload id, and progress does not go back', async (t) => {
@@ -103,8 +116,9 @@ test('a save is not tried for ever, and a refusal not at all', async (t) => {
 test('a save that was done before is answered without being read to its end', async (t) => {
   const directory = temporary(t);
   write(`${directory}/p`, Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`f${at}`, Buffer.alloc(1024 * 1024, at)])));
+  const done = snapshot(manifestRoot(await scan(`${directory}/p`, () => true)));
   const saveProfile = (/** @type {any} */ call, /** @type {Function} */ answer) =>
-    call.once('data', () => answer(null, { snapshot: snapshot(Buffer.alloc(32)), revision: 9 }));
+    call.once('data', () => answer(null, { snapshot: done, revision: 9 }));
   const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(null, { session: { id: 's' }, revision: 1 });
   const { client } = await peer(t, { ProfileService: { saveProfile }, SessionService: { getSession } });
   assert.equal((await client.save('s', `${directory}/p`, { uploadId: 'an-upload-id-of-before' })).snapshot.id, head);
