@@ -143,6 +143,14 @@ export class LoadFailed extends LocalError {
   }
 }
 
+/**
+ * @param {unknown} error
+ * @returns {error is Exhausted} whether the daemon had no room for the call for now, and did nothing of it
+ */
+export function isOverload(error) {
+  return error instanceof Exhausted && error.reason === 'OVERLOADED';
+}
+
 /** @type {Record<string, typeof CloakroomError>} */
 const byReason = {
   SESSION_EXPIRED: SessionExpired,

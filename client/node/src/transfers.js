@@ -5,8 +5,8 @@
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { backoff } from './backoff.js';
-import { Invalid, Unavailable } from './errors.js';
+import { ATTEMPTS, backoff } from './backoff.js';
+import { Invalid, Unavailable, isOverload } from './errors.js';
 import { Assembly, saveMessages } from './framing.js';
 import { short, snapshot } from './messages.js';
 import { removeTree } from './system.js';
@@ -15,9 +15,6 @@ import { removeTree } from './system.js';
 /** @typedef {import('./messages.js').Snapshot} Snapshot */
 /** @typedef {import('./messages.js').Progress} Progress */
 /** @typedef {Omit<import('./messages.js').Saved, 'warnings'>} Sent */
-
-/** How often a broken stream is tried in all. */
-const ATTEMPTS = 5;
 
 /**
  * Tells what has moved; a stream that is sent again does not count backwards.
@@ -39,7 +36,7 @@ function teller(progress) {
  * @param {AbortSignal} [signal]
  */
 async function pause(error, attempt, signal) {
-  const passing = error instanceof Unavailable && error.reason !== 'UNREACHABLE';
+  const passing = isOverload(error) || (error instanceof Unavailable && error.reason !== 'UNREACHABLE');
   if (!passing || attempt === ATTEMPTS) throw error;
   await sleep(backoff(attempt, error.retryDelaySeconds), undefined, { signal });
 }
@@ -82,10 +79,11 @@ export async function send(connection, save, { compress = !connection.loopback, 
       };
     } catch (error) {
       await pause(error, attempt, signal);
+      if (isOverload(error)) continue;
     }
     // The save may have been done before its answer was lost.
     const status = await saveStatus(connection, sessionId, uploadId, { signal }).catch((error) => {
-      if (!(error instanceof Unavailable)) throw error;
+      if (!(error instanceof Unavailable || isOverload(error))) throw error;
     });
     // Done with another content, under an upload id that was used before: sent again, the daemon refuses it.
     if (status?.snapshot?.manifestRoot.equals(save.root))

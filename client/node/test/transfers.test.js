@@ -113,6 +113,43 @@ test('a save is not tried for ever, and a refusal not at all', async (t) => {
   assert.equal(once.length, 1);
 });
 
+test('what the daemon has no room for is tried again when it says', async (t) => {
+  const directory = temporary(t);
+  write(`${directory}/p`, { f: 'x' });
+  /** @type {Record<string, number[]>} */
+  const calls = { getSession: [], saveProfile: [], loadProfile: [], getSaveStatus: [] };
+  const full = () => refusal('RESOURCE_EXHAUSTED', 'OVERLOADED', { more: [['google.rpc.RetryInfo', { retryDelay: { seconds: 0, nanos: 3e8 } }]] });
+  // Each has room from the third call on.
+  const isFull = (/** @type {string} */ name) => calls[name].push(performance.now()) < 3;
+  const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) =>
+    isFull('getSession') ? answer(full()) : answer(null, { session: { id: 's' }, revision: 1 });
+  const saveProfile = (/** @type {any} */ call, /** @type {Function} */ answer) => {
+    const refused = isFull('saveProfile');
+    /** @type {any[]} */
+    const messages = [];
+    call.on('data', (/** @type {any} */ message) => messages.push(message));
+    call.on('end', () => (refused ? answer(full()) : accept(messages, answer)));
+  };
+  const loadProfile = (/** @type {any} */ call) => call.emit('error', isFull('loadProfile') ? full() : refusal('NOT_FOUND', 'PROFILE_EMPTY'));
+  const getSaveStatus = (/** @type {any} */ _, /** @type {Function} */ answer) => {
+    calls.getSaveStatus.push(performance.now());
+    answer(full());
+  };
+  const { client } = await peer(t, { ProfileService: { saveProfile, loadProfile, getSaveStatus }, SessionService: { getSession } });
+  assert.equal((await client.save('s', `${directory}/p`)).snapshot.id, head);
+  assert.equal((await failure(client.load('s', `${directory}/q`))).reason, 'PROFILE_EMPTY');
+  assert.equal(calls.getSaveStatus.length, 0, 'of what was not begun nothing can have become');
+  assert.equal((await failure(client.saveStatus('s', 'u'))).reason, 'OVERLOADED', 'but not for ever');
+  for (const [name, count] of Object.entries({ getSession: 3, saveProfile: 3, loadProfile: 3, getSaveStatus: 5 })) {
+    const gaps = calls[name].slice(1).map((at, index) => at - calls[name][index]);
+    assert.equal(calls[name].length, count, name);
+    assert.ok(
+      gaps.every((gap) => gap > 290),
+      `${name}: ${gaps}`,
+    );
+  }
+});
+
 test('a save that was done before is answered without being read to its end', async (t) => {
   const directory = temporary(t);
   write(`${directory}/p`, Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`f${at}`, Buffer.alloc(1024 * 1024, at)])));

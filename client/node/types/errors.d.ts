@@ -1,4 +1,9 @@
 /**
+ * @param {unknown} error
+ * @returns {error is Exhausted} whether the daemon had no room for the call for now, and did nothing of it
+ */
+export function isOverload(error: unknown): error is Exhausted;
+/**
  * Makes an error of this package from whatever a call failed with.
  *
  * @param {any} error a grpc-js `ServiceError`, or anything else
