@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { asidesOf, claim, leave, release, sweep, unfinished } from './asides.js';
+import { asidesOf, claimWorkspace, leave, release, sweep, unfinished } from './asides.js';
 import { LocalError } from './errors.js';
 import { forgetSidecar, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
 import { TICK_MS, liveBrowser, lstat, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
@@ -96,9 +96,8 @@ export async function intact(directory, sessionId, namespace) {
  */
 export function makeWorkspace(target) {
   fs.mkdirSync(path.dirname(target), { recursive: true });
-  sweep(target, false);
-  const workspace = claim(target);
-  fs.mkdirSync(workspace, { mode: 0o700 });
+  const workspace = claimWorkspace(target);
+  sweep(target, workspace, false);
   return workspace;
 }
 
@@ -140,7 +139,7 @@ export function swap(sidecar, tree, target, old) {
     throw error;
   }
   removeTree(old);
-  sweep(target, true);
+  sweep(target, path.dirname(old), true);
 }
 
 /**

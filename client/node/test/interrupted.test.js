@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { closeWorkspace, makeWorkspace } from '../src/directories.js';
 import { Client, LocalError, ParentNotHead } from '../src/index.js';
 import { setTime } from '../src/system.js';
 import { Daemon } from '../support/daemon.js';
@@ -165,6 +166,51 @@ for (const [name, lasts] of /** @type {const} */ ([
     assert.ok(failed > 15, `${failed}`);
   });
 }
+
+test('what others have left is cleared away when its maker is dead, or silent for an hour', async (t) => {
+  const now = await scene(t);
+  const { pid } = spawnSync(process.execPath, ['--version']);
+  /** @type {string} */
+  let own = '';
+  const restore = interfere(() => {
+    own ||= fs.readdirSync(now.home).find((name) => name.startsWith('target.cloakroom-')) ?? '';
+  });
+  await client.load(now.id, now.target, { replace: true });
+  restore();
+  const here = own.split('-')[1];
+  assert.match(here, /^[0-9a-f]{8}$/);
+  const away = here === '00000000' ? '00000001' : '00000000';
+  const make = (/** @type {string} */ owner, /** @type {number} */ minutes) => {
+    const name = `target.cloakroom-${owner}-${Math.random().toString(16).slice(2, 10).padEnd(8, '0')}`;
+    fs.mkdirSync(`${now.home}/${name}/old`, { recursive: true });
+    const when = Date.now() / 1000 - 60 * minutes;
+    fs.writeFileSync(`${now.home}/${name}/alive`, '.');
+    fs.utimesSync(`${now.home}/${name}/alive`, when, when);
+    return name;
+  };
+  const gone = [make(`${here}-${pid}`, 0), make(`${away}-${pid}`, 61), make(`${away}-${process.ppid}`, 61), make(`${here}-${process.ppid}`, 61)];
+  const stays = [make(`${away}-${pid}`, 0), make(`${away}-${pid}`, 58), make(`${here}-${process.ppid}`, 58), make(`${here}-${process.pid}`, 0)];
+  const left = () => fs.readdirSync(now.home).filter((name) => name.startsWith('target.cloakroom-'));
+  assert.equal((await failure(client.load(now.id, now.target, { replace: true, snapshotId: 'ef'.repeat(16) }))).reason, 'SNAPSHOT_NOT_FOUND');
+  assert.deepEqual(left(), [...gone, ...stays].sort(), 'a load that failed leaves what tells of others that did');
+  await client.load(now.id, now.target, { replace: true });
+  assert.deepEqual(left(), [...stays].sort());
+});
+
+test('a load gives a sign every minute', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const directory = temporary(t);
+  const workspace = makeWorkspace(`${directory}/p`);
+  const signed = () => fs.statSync(`${workspace}/alive`).mtimeMs;
+  fs.utimesSync(`${workspace}/alive`, 1, 1);
+  t.mock.timers.tick(59_000);
+  assert.equal(signed(), 1000);
+  t.mock.timers.tick(2_000);
+  assert.ok(Math.abs(signed() - Date.now()) < 10_000);
+  closeWorkspace(workspace, `${directory}/p`);
+  t.mock.timers.tick(120_000);
+  assert.deepEqual(fs.readdirSync(directory), []);
+});
 
 test('what cannot be put back is kept', async (t) => {
   const now = await scene(t);

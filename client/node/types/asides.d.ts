@@ -4,6 +4,11 @@
  */
 export function claim(directory: string): string;
 /**
+ * @param {string} directory
+ * @returns {string} a new directory beside it that is this process's own until it is released, and has a heartbeat until then
+ */
+export function claimWorkspace(directory: string): string;
+/**
  * Removes what is there, if it is still there.
  *
  * @param {string} name
@@ -28,9 +33,10 @@ export function asidesOf(directory: string): string[];
  */
 export function unfinished(directory: string): string | undefined;
 /**
- * Clears away what processes of this host left beside a directory when they were killed.
+ * Clears away what dead processes have left beside a directory. What cannot be removed now is left to the next load.
  *
  * @param {string} directory
- * @param {boolean} whole whether it is known to be so, by its sidecar: until then what a load left that had taken it away tells that it may not be saved
+ * @param {string} workspace this load's own
+ * @param {boolean} whole whether the directory is known to be so, by its sidecar: until then what a load left that had taken it away tells that it may not be saved
  */
-export function sweep(directory: string, whole: boolean): void;
+export function sweep(directory: string, workspace: string, whole: boolean): void;
