@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { fromGrpc } from '../src/errors.js';
@@ -16,26 +16,14 @@ import { diff, scan } from '../src/profiles.js';
 import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
-import { Daemon, nowhere } from '../support/daemon.js';
+import { Daemon, nowhere, served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { picture, temporary } from '../support/trees.js';
 
 /** @typedef {import('../src/index.js').WatchEvent} WatchEvent */
 /** @typedef {import('../src/index.js').Change} Change */
 
-const daemon = new Daemon();
-/** @type {Client} */
-let client;
-
-before(async () => {
-  await daemon.start();
-  client = new Client(daemon.target);
-});
-
-after(async () => {
-  client?.close();
-  await daemon.remove();
-});
+const { client } = await served();
 
 /** @type {string[]} */
 const scenarios = [];

@@ -5,31 +5,19 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { closeWorkspace, makeWorkspace } from '../src/directories.js';
-import { Client, LocalError, ParentNotHead } from '../src/index.js';
+import { LocalError, ParentNotHead } from '../src/index.js';
 import { setTime } from '../src/system.js';
-import { Daemon } from '../support/daemon.js';
+import { served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { full, interfere } from '../support/faults.js';
 import { picture, temporary } from '../support/trees.js';
 
 const faults = fileURLToPath(new URL('../support/faults.js', import.meta.url));
-const daemon = new Daemon();
-/** @type {Client} */
-let client;
-
-before(async () => {
-  await daemon.start();
-  client = new Client(daemon.target);
-});
-
-after(async () => {
-  client?.close();
-  await daemon.remove();
-});
+const { daemon, client } = await served();
 
 /**
  * A session with two snapshots, and a directory that holds the first one and what a browser left there.
