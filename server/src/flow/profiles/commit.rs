@@ -251,7 +251,10 @@ impl Profiles {
             }
             between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
         }
-        let message = format!("session {} changes so fast that the save could neither be committed nor withdrawn: ask GetSaveStatus", draft.begin.session);
+        let message = format!(
+            "session {} changes so fast that the save could neither be committed nor withdrawn: ask for its status by its upload id, {}",
+            draft.begin.session, draft.begin.upload
+        );
         Err(Error::new(Reason::Contention, message).with_source(error))
     }
 

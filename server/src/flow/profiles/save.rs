@@ -146,7 +146,13 @@ impl Profiles {
             return Ok(None);
         };
         let found = self.record(&lineage.namespace, Key(snapshot_key(lineage.id, id))).await?;
-        let Some(record) = found else { return Err(snapshot_not_found(&session.id, id).with_field("begin.parent_snapshot_id")) };
+        let Some(record) = found else {
+            let message = format!(
+                "session {} has no snapshot {id}, which this save says it comes from: load the head first, or replace it on purpose (`replace` in the clients)",
+                session.id
+            );
+            return Err(not_found(&session.id, id, message).with_field("begin.parent_snapshot_id"));
+        };
         check_parent(session, Some(id))?;
         if full {
             return Ok(None);
@@ -165,14 +171,28 @@ pub(super) fn check_parent(session: &Loaded, parent: Option<SnapshotId>) -> Resu
     if parent == head {
         return Ok(());
     }
-    let shown = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-    let message = format!("the save's parent is {}, but the head of session {} is {}: load that one, and save anew", shown(parent), session.id, shown(head));
-    Err(Error::new(Reason::ParentNotHead, message).with("head_snapshot_id", shown(head)))
+    let id = &session.id;
+    let message = match (parent, head) {
+        (None, Some(head)) => format!(
+            "session {id} has a head ({head}) and this save says it comes from nothing: load the head first, or replace it on purpose (`replace` in the clients)"
+        ),
+        (Some(parent), Some(head)) => format!(
+            "the save's parent is {parent}, but the head of session {id} is {head}: load that one and save what becomes of it, or replace it on purpose (`replace` in the clients)"
+        ),
+        (parent, None) => format!(
+            "the save's parent is {}, but session {id} has no head: save it as one that comes from nothing (`replace` in the clients)",
+            parent.map_or_else(|| "none".to_owned(), |parent| parent.to_string())
+        ),
+    };
+    Err(Error::new(Reason::ParentNotHead, message).with("head_snapshot_id", head.map_or_else(|| "none".to_owned(), |head| head.to_string())))
 }
 
 /// There is no such snapshot in this session.
 pub(super) fn snapshot_not_found(session: &SessionId, id: SnapshotId) -> Error {
-    let message = format!("session {session} has no snapshot {id}: ListSnapshots shows those it has");
+    not_found(session, id, format!("session {session} has no snapshot {id}: list its snapshots to see those it has"))
+}
+
+fn not_found(session: &SessionId, id: SnapshotId, message: String) -> Error {
     Error::new(Reason::SnapshotNotFound, message).with("session_id", session).with("snapshot_id", id)
 }
 
