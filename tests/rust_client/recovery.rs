@@ -351,7 +351,10 @@ async fn a_save_that_cannot_be_noted_down_is_committed_with_a_warning() {
         assert_eq!(stage.get().await.head_snapshot_id, saved.snapshot.id);
         assert_eq!(saved.warnings.len(), 1, "{:?}", saved.warnings);
         let warning = &saved.warnings[0];
-        assert!(warning.starts_with("the save is committed, but ") && warning.contains(".cloakroom.json: ") && warning.contains("unless it says replace"), "{warning}");
+        assert!(
+            warning.starts_with("the save is committed, but ") && warning.contains(".cloakroom.json: ") && warning.contains("unless it says replace"),
+            "{warning}"
+        );
     }
     assert!(!sidecar.exists(), "what is not true any more does not stay");
     stage.refused("PARENT_NOT_HEAD", stage.client.save(&stage.session, &long, SaveOptions::default())).await;
