@@ -7,9 +7,9 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::parse;
+use super::{parse, sessions::convert::conditions};
 use crate::{
-    flow::profiles::{Load, LoadPiece, LoadRequest, Profiles},
+    flow::profiles::{Load, LoadPiece, LoadRequest, Profiles, RestoreRequest},
     model::{
         error::{Error, Reason, Result},
         id::{SessionId, UploadId},
@@ -102,6 +102,25 @@ impl ProfileService for ProfileCalls {
             entries: found.entries.iter().map(|of| entry(of)).collect(),
             next_page_token: found.next,
             revision: found.revision.0,
+        }))
+    }
+
+    async fn restore_snapshot(&self, request: Request<api::RestoreSnapshotRequest>) -> Result<Response<api::RestoreSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = RestoreRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            head: snapshot_id("head_snapshot_id", &given.head_snapshot_id)?,
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        let restored = self.profiles.restore(wanted).await?;
+        Ok(Response::new(api::RestoreSnapshotResponse {
+            snapshot: Some(snapshot(restored.view)),
+            revision: restored.revision.0,
+            session_etag: restored.etag,
+            former_head_snapshot_id: restored.former.map(|id| id.to_string()).unwrap_or_default(),
         }))
     }
 }

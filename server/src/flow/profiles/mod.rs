@@ -38,10 +38,12 @@ mod manifests;
 mod messages;
 mod occupant;
 mod repeat;
+mod restore;
 mod save;
 mod seal;
 mod snapshots;
 mod spill;
+mod step;
 mod workers;
 
 #[cfg(any(test, feature = "conformance"))]
@@ -50,6 +52,7 @@ pub use faults::{FaultPoint, Faults};
 pub use load::{Load, LoadPiece, LoadRequest};
 pub use manifests::Stored;
 pub use repeat::Repeat;
+pub use restore::{RestoreRequest, Restored};
 pub use save::{Begin, Budget, Save, Saved, Saving};
 pub use snapshots::{EntryPage, SnapshotPage, Status};
 

@@ -70,7 +70,7 @@ impl Profiles {
         let session = sessions::live(session, found.next().unwrap_or(Found::Absent), reading.now)?;
         let view = match uploaded(session.session.lineage_id()?, found.next())? {
             None => None,
-            Some(id) => Some(self.snapshot(namespace, &session, id).await?.ok_or_else(|| missing_result(id))?),
+            Some(done) => Some(self.snapshot(namespace, &session, done.id).await?.ok_or_else(|| missing_result(done.id))?),
         };
         Ok(Status { view, revision: reading.revision })
     }

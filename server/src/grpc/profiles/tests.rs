@@ -16,11 +16,14 @@ use crate::{
         ProfilesConfig,
         tests::{World, sample},
     },
-    model::{assembly::Records, codec::Codec, reference::Tree},
+    model::{assembly::Records, codec::Codec, reference::Tree, time::Revision},
 };
 
 /// A change of the first message, and the field that it makes wrong.
 type Case = (fn(&mut api::SaveBegin), &'static str);
+
+/// The same of a restore.
+type RestoreCase = (fn(&mut api::RestoreSnapshotRequest), &'static str);
 
 type Client = ProfileServiceClient<ProfileServiceServer<ProfileCalls>>;
 
@@ -273,4 +276,34 @@ async fn snapshots_are_shown() {
     assert_eq!(reason(&status), "SESSION_NOT_FOUND");
     let unknown = api::GetSnapshotRequest { snapshot_id: "0".repeat(32), ..get };
     assert_eq!(reason(&client(&world).get_snapshot(unknown).await.unwrap_err()), "SNAPSHOT_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_restore_is_answered_with_what_is_the_head_and_what_was() {
+    let world = World::new().await;
+    let tree = sample();
+    let first = send(&world, messages(begin(), None, &tree)).await.unwrap().snapshot.unwrap();
+    let next = api::SaveBegin { parent_snapshot_id: first.id.clone(), upload_id: "fedcba9876543210".to_owned(), ..begin() };
+    let second = send(&world, messages(next, Some(&tree), &tree.clone().file("x", b"y"))).await.unwrap().snapshot.unwrap();
+    let undo =
+        api::RestoreSnapshotRequest { session_id: "s".to_owned(), head_snapshot_id: second.id.clone(), request_id: "undo".to_owned(), ..Default::default() };
+    let restored = client(&world).restore_snapshot(undo.clone()).await.unwrap().into_inner();
+    assert_eq!((restored.snapshot.as_ref(), &restored.former_head_snapshot_id), (Some(&first), &second.id));
+    assert!(restored.revision > second.revision && restored.session_etag == Revision(restored.revision).etag());
+    assert_eq!(client(&world).restore_snapshot(undo.clone()).await.unwrap().into_inner(), restored, "a repetition");
+    let again = api::RestoreSnapshotRequest { request_id: "again".to_owned(), ..undo.clone() };
+    assert_eq!(reason(&client(&world).restore_snapshot(again.clone()).await.unwrap_err()), "PARENT_NOT_HEAD");
+    let cases: [RestoreCase; 5] = [
+        (|of| of.session_id.clear(), "session_id"),
+        (|of| of.snapshot_id = "x".to_owned(), "snapshot_id"),
+        (|of| of.head_snapshot_id = "x".to_owned(), "head_snapshot_id"),
+        (|of| of.lease_token = -1, "lease_token"),
+        (|of| of.request_id = "a b".to_owned(), "request_id"),
+    ];
+    for (change, field) in cases {
+        let mut bad = again.clone();
+        change(&mut bad);
+        let status = client(&world).restore_snapshot(bad).await.unwrap_err();
+        assert_eq!((reason(&status).as_str(), status.message().contains(field)), ("INVALID_FIELD", true), "{}", status.message());
+    }
 }

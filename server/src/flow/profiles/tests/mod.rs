@@ -33,6 +33,7 @@ use crate::{
 mod commit;
 mod large;
 mod loads;
+mod restores;
 mod saves;
 
 /// A metadata store that counts its commits.

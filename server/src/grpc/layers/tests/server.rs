@@ -213,6 +213,10 @@ impl ProfileService for Odd {
         }
         Ok(Response::new(v1::GetSnapshotResponse::default()))
     }
+
+    async fn restore_snapshot(&self, _: Request<v1::RestoreSnapshotRequest>) -> Result<Response<v1::RestoreSnapshotResponse>, Status> {
+        Ok(Response::new(v1::RestoreSnapshotResponse::default()))
+    }
 }
 
 pub(super) fn snapshot(of: &str) -> v1::GetSnapshotRequest {
