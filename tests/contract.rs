@@ -94,7 +94,18 @@ fn reads_take_min_revision_and_everything_answers_with_a_revision() {
 
 #[test]
 fn writes_accept_etag_and_lease_token() {
-    let names = ["UpdateSession", "DeleteSession", "UndeleteSession", "TouchSession", "TransitionSession", "PutStorageState", "RestoreSnapshot"];
+    let names = [
+        "UpdateSession",
+        "DeleteSession",
+        "UndeleteSession",
+        "TouchSession",
+        "TransitionSession",
+        "PutStorageState",
+        "RestoreSnapshot",
+        "PinSnapshot",
+        "DeleteSnapshot",
+        "UndeleteSnapshot",
+    ];
     let messages: BTreeMap<_, _> = files().into_iter().flat_map(|file| file.message_type).map(|message| (message.name().to_owned(), message)).collect();
     for name in names.iter().map(|name| format!("{name}Request")).chain(["SaveBegin".to_owned()]) {
         for field in ["etag", "lease_token"] {

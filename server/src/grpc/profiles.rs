@@ -9,11 +9,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{parse, sessions::convert::conditions};
 use crate::{
-    flow::profiles::{Load, LoadPiece, LoadRequest, Profiles, RestoreRequest},
+    flow::profiles::{Listing, Load, LoadPiece, LoadRequest, MarkRequest, Marked, Marking, Profiles, RestoreRequest},
     model::{
         error::{Error, Reason, Result},
-        id::{SessionId, UploadId},
-        page,
+        id::{SessionId, SnapshotId, UploadId},
+        label, page,
     },
 };
 
@@ -39,6 +39,14 @@ impl ProfileCalls {
     pub fn new(profiles: Arc<Profiles>) -> Self {
         Self { profiles }
     }
+}
+
+/// Answers with a snapshot whose marks were set.
+macro_rules! mark {
+    ($response:ident, $marked:expr) => {{
+        let Marked { view, revision } = $marked;
+        Ok(Response::new(api::$response { snapshot: Some(snapshot(view)), revision: revision.0 }))
+    }};
 }
 
 #[tonic::async_trait]
@@ -83,7 +91,8 @@ impl ProfileService for ProfileCalls {
         let given = request.into_inner();
         let session = SessionId::parse("session_id", &given.session_id)?;
         let (size, since) = (page::parse_size("page_size", given.page_size)?, moment("min_revision", given.min_revision)?);
-        let page = self.profiles.list(&namespace, &session, size, &given.page_token, since).await?;
+        let listing = Listing { size, token: &given.page_token, deleted: given.show_deleted, min_revision: since };
+        let page = self.profiles.list(&namespace, &session, listing).await?;
         let snapshots = page.views.into_iter().map(snapshot).collect();
         Ok(Response::new(api::ListSnapshotsResponse { snapshots, next_page_token: page.next, revision: page.revision.0 }))
     }
@@ -122,6 +131,46 @@ impl ProfileService for ProfileCalls {
             session_etag: restored.etag,
             former_head_snapshot_id: restored.former.map(|id| id.to_string()).unwrap_or_default(),
         }))
+    }
+
+    async fn pin_snapshot(&self, request: Request<api::PinSnapshotRequest>) -> Result<Response<api::PinSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let note = label::parse_reason("note", &given.note)?;
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            marking: if given.unpin { Marking::Unpin } else { Marking::Pin(note) },
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        mark!(PinSnapshotResponse, self.profiles.mark(&wanted).await?)
+    }
+
+    async fn delete_snapshot(&self, request: Request<api::DeleteSnapshotRequest>) -> Result<Response<api::DeleteSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: Some(SnapshotId::parse("snapshot_id", &given.snapshot_id)?),
+            marking: Marking::Delete,
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        mark!(DeleteSnapshotResponse, self.profiles.mark(&wanted).await?)
+    }
+
+    async fn undelete_snapshot(&self, request: Request<api::UndeleteSnapshotRequest>) -> Result<Response<api::UndeleteSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: Some(SnapshotId::parse("snapshot_id", &given.snapshot_id)?),
+            marking: Marking::Undelete,
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        mark!(UndeleteSnapshotResponse, self.profiles.mark(&wanted).await?)
     }
 }
 

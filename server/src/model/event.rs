@@ -26,6 +26,7 @@ pub enum ChangeKind {
     ProfileSaved = 9,
     Invalidated = 10,
     ProfileRestored = 11,
+    SnapshotChanged = 12,
 }
 
 /// One change of one session.
@@ -55,7 +56,8 @@ pub struct Change {
     /// Its state before the change, if another; else 0.
     #[prost(int32, tag = "8")]
     pub previous_state: i32,
-    /// Its head after the change, in hexadecimal digits, for [`ChangeKind::ProfileSaved`] and [`ChangeKind::ProfileRestored`].
+    /// Its head after the change, in hexadecimal digits, for [`ChangeKind::ProfileSaved`] and [`ChangeKind::ProfileRestored`]; the snapshot that changed, for
+    /// [`ChangeKind::SnapshotChanged`].
     #[prost(string, tag = "9")]
     pub snapshot: String,
     /// Why, as its caller said.

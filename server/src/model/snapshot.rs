@@ -19,6 +19,10 @@ pub mod mark {
     pub const CREATED: &str = "created";
     /// The revision of its commit.
     pub const BORN: &str = "born";
+    /// When it was pinned, in µs; 0 while it is not.
+    pub const PINNED: &str = "pinned";
+    /// When it was deleted, in µs; 0 while it is not.
+    pub const DELETED: &str = "deleted";
 }
 
 /// How a snapshot came to be.
@@ -58,6 +62,9 @@ pub struct Snapshot {
     pub upload: String,
     /// Where its commit frame lies in the commit pack.
     pub commit: CommitAt,
+    /// Why it is pinned.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pin_note: String,
 }
 
 /// Where a commit frame lies in its pack.
@@ -95,6 +102,7 @@ impl Snapshot {
                 plain: frame.plain,
                 codec: frame.codec as u8,
             },
+            pin_note: String::new(),
         }
     }
 

@@ -245,7 +245,7 @@ impl Profiles {
         }
         let (created_at, revision) = (applied.now, applied.revision);
         let view = match placed.makes {
-            Makes::New(snapshot) => SnapshotView { id: placed.id, snapshot, created_at, revision, head: true },
+            Makes::New(snapshot) => SnapshotView { id: placed.id, snapshot, created_at, revision, head: true, pinned_at: None, deleted_at: None },
             Makes::Again(view) => SnapshotView { head: true, ..view },
         };
         Ok(Moved { view, former, revision, ours })
@@ -271,7 +271,7 @@ fn is_final(reason: Reason) -> bool {
 }
 
 /// Waits a random while, longer with every try.
-async fn pause(attempt: u32) -> Result<()> {
+pub(super) async fn pause(attempt: u32) -> Result<()> {
     let longest = (FIRST_PAUSE * 2u32.pow(attempt.min(10))).min(LONGEST_PAUSE);
     let share = u32::from(u16::from_be_bytes(clock::random()?));
     sleep(longest * share / u32::from(u16::MAX)).await;

@@ -57,7 +57,8 @@ pub(super) fn head_txn(found: &Loaded, placed: &Placed, lease_token: i64) -> Res
             txn.writes.push(result(found, &placed.header.upload, placed.id, None)?);
         }
         Makes::Again(view) => {
-            txn.requires.push(Require::Mark(key, snapshot::mark::BORN.into(), view.revision.0));
+            txn.requires.push(Require::Mark(key.clone(), snapshot::mark::BORN.into(), view.revision.0));
+            txn.requires.push(Require::Mark(key, snapshot::mark::DELETED.into(), 0));
             result_writes(txn, found, &placed.header.upload, placed.id, placed.header.parent_id(), slot)?;
         }
     }

@@ -70,6 +70,9 @@ impl Profiles {
             return Err(Error::new(Reason::DataCorrupt, format!("snapshot {id}, which shall be restored, is gone")));
         };
         let view = SnapshotView::new(id, &record, &loaded)?;
+        if view.deleted_at.is_some() {
+            return Err(Error::new(Reason::DataCorrupt, format!("snapshot {id}, which shall be restored, was deleted")));
+        }
         let stored = self.manifest(lineage, id, &view.snapshot).await?;
         let state = self.brought(lineage, session, id, stored.storage_state.as_ref()).await?;
         Ok(Placed { id, slot, header, makes: Makes::Again(view), state, intent: None, stored: None })

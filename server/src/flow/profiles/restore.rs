@@ -9,7 +9,7 @@ use super::{
     Lineage, Profiles, SnapshotView,
     commit::Done,
     head::{check_head, result_writes},
-    save::{missing_result, snapshot_not_found, uploaded},
+    save::{missing_result, snapshot_deleted, snapshot_not_found, uploaded},
     seal::{Sealed, header, saved_session, state_write},
     step::{Claim, Makes, Placed, Step},
 };
@@ -21,8 +21,9 @@ use crate::{
         id::{Namespace, RequestId, SessionId, SnapshotId, UploadId},
         manifest::StorageStateAt,
         pack::{FrameKind, PackKind, PackWriter},
-        snapshot::{restore_id, upload_key},
-        time::Revision,
+        session::REVIVABLE,
+        snapshot::{mark, restore_id, upload_key},
+        time::{Micros, Revision},
     },
     store::metadata::{Commit, Found, Key, Outcome, Record, Require, Txn, Write},
 };
@@ -104,14 +105,19 @@ impl Profiles {
         Ok(Restored { view: moved.view, former: moved.former, revision: moved.revision, etag: moved.revision.etag() })
     }
 
-    /// The snapshot that another one was made from.
+    /// The snapshot that another one was made from, or the one before that if it was deleted, and so on.
     async fn before(&self, namespace: &Namespace, session: &Loaded, of: &SnapshotView) -> Result<SnapshotView> {
-        let Some(parent) = &of.snapshot.parent else {
-            let message = format!("session {} has nothing before its head {}, which was its first save", session.id, of.id);
-            return Err(Error::new(Reason::SnapshotNotFound, message).with("session_id", &session.id));
-        };
-        let parent = SnapshotId::parse("parent", parent)?;
-        self.snapshot(namespace, session, parent).await?.ok_or_else(|| snapshot_not_found(&session.id, parent))
+        let mut parent = of.snapshot.parent.clone();
+        while let Some(id) = parent {
+            let id = SnapshotId::parse("parent", &id)?;
+            let view = self.snapshot(namespace, session, id).await?.ok_or_else(|| snapshot_not_found(&session.id, id))?;
+            if view.deleted_at.is_none() {
+                return Ok(view);
+            }
+            parent = view.snapshot.parent;
+        }
+        let message = format!("session {} has nothing before its head {}: that was its first save, or what was before it is deleted", session.id, of.id);
+        Err(Error::new(Reason::SnapshotNotFound, message).with("session_id", &session.id))
     }
 
     /// The answer of a restore that was made before, by an earlier attempt or by somebody who rolled it forward.
@@ -166,7 +172,12 @@ impl Step for Restore {
     }
 
     fn check_target(&self, record: Option<&Record>) -> Result<()> {
-        record.map(drop).ok_or_else(|| snapshot_not_found(&self.claim.session, self.claim.id))
+        let record = record.ok_or_else(|| snapshot_not_found(&self.claim.session, self.claim.id))?;
+        // Whether it can still be revived was looked at before.
+        match record.mark(mark::DELETED) {
+            0 => Ok(()),
+            at => Err(snapshot_deleted(&self.claim.session, self.claim.id, Micros(at).after(REVIVABLE))),
+        }
     }
 
     fn reused(&self) -> Error {

@@ -28,7 +28,7 @@ use crate::{
         portability::Portability,
         snapshot::{UploadResult, record_key as snapshot_key, snapshot_id, upload_key},
         storage_state::MAX_IN_SAVE,
-        time::Revision,
+        time::{Micros, Revision},
         tree::{Root, sha256},
     },
     store::metadata::{Found, Key},
@@ -168,6 +168,12 @@ impl Profiles {
 pub(super) fn snapshot_not_found(session: &SessionId, id: SnapshotId) -> Error {
     let message = format!("session {session} has no snapshot {id}: ListSnapshots shows those it has");
     Error::new(Reason::SnapshotNotFound, message).with("session_id", session).with("snapshot_id", id)
+}
+
+/// The snapshot was deleted, and can still be revived.
+pub(super) fn snapshot_deleted(session: &SessionId, id: SnapshotId, until: Micros) -> Error {
+    let message = format!("snapshot {id} of session {session} was deleted; UndeleteSnapshot revives it until {until}");
+    Error::new(Reason::SnapshotDeleted, message).with("session_id", session).with("snapshot_id", id).with("revivable_until", until)
 }
 
 /// What an upload made, or a restore did, if it was committed in this lineage.

@@ -210,6 +210,12 @@ pub(super) fn purged(found: &Loaded) -> Txn {
     }
 }
 
+/// The event that a snapshot of this session changed, and the session did not.
+pub(crate) fn snapshot_changed(found: &Loaded, snapshot: SnapshotId) -> (Scope, bytes::Bytes) {
+    let edit = Edit::new(ChangeKind::SnapshotChanged, found.session.clone()).snapshot(snapshot);
+    (Scope::Sessions, event::encode(vec![change(&found.id, Some(&found.session), &edit)]).into())
+}
+
 fn prepare(key: Key, requires: Vec<Require>, indices: Vec<IndexChange>, change: Change, pending: Pending) -> Result<Prepared> {
     let value =
         serde_json::to_vec(&pending.session).map_err(|error| Error::new(Reason::Internal, "a session's record cannot be written").with_source(error))?;

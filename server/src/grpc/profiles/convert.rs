@@ -141,6 +141,8 @@ pub(super) fn entry(of: &Entry) -> api::Entry {
 /// A snapshot as the contract shows it.
 pub(super) fn snapshot(view: SnapshotView) -> api::Snapshot {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (pin_time, delete_time) = (view.pinned_at.map(parse::timestamp), view.deleted_at.map(parse::timestamp));
+    let expire_time = view.revivable_until().map(parse::timestamp);
     let manifest_root = view.snapshot.root(view.id).map(|root| bytes::Bytes::copy_from_slice(&root)).unwrap_or_default();
     let of = view.snapshot;
     let Portability { os, brand, browser_version, password_store, quiesced, capture_policy } = of.portability;
@@ -162,5 +164,9 @@ pub(super) fn snapshot(view: SnapshotView) -> api::Snapshot {
         revision: view.revision.0,
         head: view.head,
         upload_id: of.upload,
+        pin_time,
+        pin_note: of.pin_note,
+        delete_time,
+        expire_time,
     }
 }

@@ -307,3 +307,39 @@ async fn a_restore_is_answered_with_what_is_the_head_and_what_was() {
         assert_eq!((reason(&status).as_str(), status.message().contains(field)), ("INVALID_FIELD", true), "{}", status.message());
     }
 }
+
+#[tokio::test]
+async fn marks_of_a_snapshot_are_shown_with_their_times() {
+    let world = World::new().await;
+    let tree = sample();
+    let first = send(&world, messages(begin(), None, &tree)).await.unwrap().snapshot.unwrap();
+    let next = api::SaveBegin { parent_snapshot_id: first.id.clone(), upload_id: "fedcba9876543210".to_owned(), ..begin() };
+    let head = send(&world, messages(next, Some(&tree), &tree.clone().file("x", b"y"))).await.unwrap().snapshot.unwrap();
+    let pin = api::PinSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), note: "kept".to_owned(), ..Default::default() };
+    let pinned = client(&world).pin_snapshot(pin.clone()).await.unwrap().into_inner();
+    let of = pinned.snapshot.unwrap();
+    assert_eq!((of.pin_time.is_some(), of.pin_note.as_str(), pinned.revision > head.revision), (true, "kept", true));
+    let delete = api::DeleteSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), ..Default::default() };
+    let status = client(&world).delete_snapshot(delete.clone()).await.unwrap_err();
+    assert_eq!((reason(&status).as_str(), status.code()), ("SNAPSHOT_HELD", Code::FailedPrecondition));
+    let free = client(&world).pin_snapshot(api::PinSnapshotRequest { unpin: true, ..pin.clone() }).await.unwrap().into_inner().snapshot.unwrap();
+    assert_eq!((free.pin_time, free.pin_note.as_str()), (None, ""));
+    let gone = client(&world).delete_snapshot(delete.clone()).await.unwrap().into_inner().snapshot.unwrap();
+    assert_eq!(gone.expire_time.unwrap().seconds - gone.delete_time.unwrap().seconds, 7 * 24 * 3600);
+    let list = async |show_deleted| {
+        let request = api::ListSnapshotsRequest { session_id: "s".to_owned(), show_deleted, ..Default::default() };
+        client(&world).list_snapshots(request).await.unwrap().into_inner().snapshots.len()
+    };
+    assert_eq!((list(false).await, list(true).await), (1, 2));
+    let get = api::GetSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), ..Default::default() };
+    let status = client(&world).get_snapshot(get).await.unwrap_err();
+    assert_eq!((reason(&status).as_str(), status.code()), ("SNAPSHOT_DELETED", Code::NotFound));
+    let undelete = api::UndeleteSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), ..Default::default() };
+    assert_eq!(client(&world).undelete_snapshot(undelete.clone()).await.unwrap().into_inner().snapshot.unwrap().delete_time, None);
+    let long = api::PinSnapshotRequest { note: "x".repeat(257), ..pin };
+    assert_eq!(reason(&client(&world).pin_snapshot(long).await.unwrap_err()), "INVALID_FIELD");
+    let without = api::DeleteSnapshotRequest { snapshot_id: String::new(), ..delete };
+    assert_eq!(reason(&client(&world).delete_snapshot(without).await.unwrap_err()), "INVALID_FIELD");
+    let without = api::UndeleteSnapshotRequest { snapshot_id: String::new(), ..undelete };
+    assert_eq!(reason(&client(&world).undelete_snapshot(without).await.unwrap_err()), "INVALID_FIELD");
+}

@@ -308,7 +308,7 @@ async fn the_same_upload_at_once_from_two_places_is_one_snapshot() {
     let replica = world.replica();
     let (a, b) = tokio::join!(world.save("same", Some((&tree, head)), &next), replica.save("same", Some((&tree, head)), &next));
     assert_eq!(a.unwrap().view.id, b.unwrap().view.id);
-    let page = world.profiles.list(&world.ns, &world.session, 50, "", Revision::ZERO).await.unwrap();
+    let page = world.profiles.list(&world.ns, &world.session, Listing { size: 50, token: "", deleted: false, min_revision: Revision::ZERO }).await.unwrap();
     assert_eq!(page.views.len(), 2);
     sound(&world).await;
 }

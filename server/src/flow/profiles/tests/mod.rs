@@ -33,6 +33,7 @@ use crate::{
 mod commit;
 mod large;
 mod loads;
+mod marks;
 mod restores;
 mod saves;
 

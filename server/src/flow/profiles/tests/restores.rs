@@ -18,30 +18,30 @@ use crate::{
 
 const STATES: [&[u8]; 2] = [br#"{"cookies":[],"origins":[]}"#, br#"{"cookies":[],"origins":[],"made":"second"}"#];
 
-fn named(request: &str) -> Conditions {
+pub(super) fn named(request: &str) -> Conditions {
     Conditions { request: RequestId::parse("request_id", request).unwrap(), ..Conditions::default() }
 }
 
 impl World {
-    fn restoring(&self, snapshot: Option<SnapshotId>) -> RestoreRequest {
+    pub(super) fn restoring(&self, snapshot: Option<SnapshotId>) -> RestoreRequest {
         RestoreRequest { namespace: self.ns.clone(), session: self.session.clone(), snapshot, head: None, conditions: Conditions::default() }
     }
 
-    async fn restore(&self, snapshot: SnapshotId, request: &str) -> Result<Restored> {
+    pub(super) async fn restore(&self, snapshot: SnapshotId, request: &str) -> Result<Restored> {
         self.profiles.restore(RestoreRequest { conditions: named(request), ..self.restoring(Some(snapshot)) }).await
     }
 
     /// Saves `tree` whole, with a storage state if that is given.
-    async fn put(&self, upload: &str, parent: Option<SnapshotId>, tree: &Tree, state: Option<&[u8]>) -> SnapshotId {
+    pub(super) async fn put(&self, upload: &str, parent: Option<SnapshotId>, tree: &Tree, state: Option<&[u8]>) -> SnapshotId {
         let begin = Begin { full: true, ..self.begin(upload, parent) };
         self.send(begin, tree.records(None, Codec::Raw, 64), state, tree.root()).await.unwrap().view.id
     }
 
-    async fn head(&self) -> Option<SnapshotId> {
+    pub(super) async fn head(&self) -> Option<SnapshotId> {
         self.stored_session().await.session.head_id().unwrap()
     }
 
-    async fn state(&self) -> Option<Vec<u8>> {
+    pub(super) async fn state(&self) -> Option<Vec<u8>> {
         match self.sessions.storage_state(&self.ns, &self.session, Revision::ZERO).await {
             Ok(stored) => Some(stored.document.to_vec()),
             Err(error) if error.reason() == Reason::StorageStateNotFound => None,
@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    async fn kinds(&self, after: Revision) -> Vec<(ChangeKind, String)> {
+    pub(super) async fn kinds(&self, after: Revision) -> Vec<(ChangeKind, String)> {
         let events = self.metadata.events(&self.ns, Scope::Sessions, after, 100).await.unwrap().entries;
         let changes = events.iter().flat_map(|entry| event::decode(&entry.payload).unwrap());
         changes.map(|change| (change.kind(), change.snapshot)).collect()
@@ -80,7 +80,7 @@ impl World {
     }
 }
 
-fn refused(result: Result<Restored>) -> Reason {
+pub(super) fn refused(result: Result<Restored>) -> Reason {
     match result {
         Ok(restored) => panic!("restored {:?}", restored.view.id),
         Err(error) => error.reason(),
@@ -88,7 +88,7 @@ fn refused(result: Result<Restored>) -> Reason {
 }
 
 /// Two snapshots, the second one the head.
-async fn two() -> (World, [(Tree, SnapshotId); 2]) {
+pub(super) async fn two() -> (World, [(Tree, SnapshotId); 2]) {
     let world = World::new().await;
     let (first, second) = (sample(), sample().file("Default/next", b"a bad login").file("Default/Cookies", &vec![8; 30_000]));
     let a = world.put("first", None, &first, Some(STATES[0])).await;
@@ -121,7 +121,8 @@ async fn undo_and_redo_move_the_head_and_nothing_else() {
     let current = world.fetch(LoadRequest { have: Some(a), ..world.request() }).await.unwrap();
     assert_eq!((current.view.id, current.base, current.content), (a, Some(a), 0));
     assert!(current.records.iter().all(|records| records.entries.is_empty() && records.removed.is_empty()));
-    let listed = world.profiles.list(&world.ns, &world.session, 10, "", Revision::ZERO).await.unwrap().views;
+    let listed =
+        world.profiles.list(&world.ns, &world.session, Listing { size: 10, token: "", deleted: false, min_revision: Revision::ZERO }).await.unwrap().views;
     assert_eq!(listed.iter().map(|view| (view.id, view.head)).collect::<Vec<_>>(), [(b, false), (a, true)]);
 
     let redone = world.restore(b, "redo").await.unwrap();
