@@ -85,7 +85,7 @@ fn reads_take_min_revision_and_everything_answers_with_a_revision() {
             let has = |suffix: &str, field: &str| message(suffix).field.iter().any(|f| f.name() == field);
             let streams = method.server_streaming() || method.name() == "GetServerInfo";
             assert!(streams || has("Response", "revision"), "{} answers without a revision", method.name());
-            let reads = ["Get", "List", "BatchGet", "Resolve", "Load"].iter().any(|verb| method.name().starts_with(verb));
+            let reads = ["Get", "List", "BatchGet", "Resolve", "Load", "Diff"].iter().any(|verb| method.name().starts_with(verb));
             let exempt = ["GetServerInfo", "GetSaveStatus"].contains(&method.name());
             assert!(!reads || exempt || has("Request", "min_revision"), "{} reads without min_revision", method.name());
         }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{parse, sessions::convert::conditions};
 use crate::{
-    flow::profiles::{Listing, Load, LoadPiece, LoadRequest, MarkRequest, Marked, Marking, Profiles, RestoreRequest},
+    flow::profiles::{DiffRequest, Listing, Load, LoadPiece, LoadRequest, MarkRequest, Marked, Marking, Profiles, RestoreRequest},
     model::{
         error::{Error, Reason, Result},
         id::{SessionId, SnapshotId, UploadId},
@@ -20,7 +20,7 @@ use crate::{
 mod convert;
 mod upload;
 
-use convert::{accepted, entry, entry_page_size, moment, records, snapshot, snapshot_id};
+use convert::{accepted, difference, entry, entry_page_size, moment, records, snapshot, snapshot_id};
 
 /// The service, over the operations on profiles.
 pub struct ProfileCalls {
@@ -131,6 +131,21 @@ impl ProfileService for ProfileCalls {
             session_etag: restored.etag,
             former_head_snapshot_id: restored.former.map(|id| id.to_string()).unwrap_or_default(),
         }))
+    }
+
+    async fn diff_snapshots(&self, request: Request<api::DiffSnapshotsRequest>) -> Result<Response<api::DiffSnapshotsResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = DiffRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            base: snapshot_id("base_snapshot_id", &given.base_snapshot_id)?,
+            size: entry_page_size(given.page_size)?,
+            token: given.page_token,
+            min_revision: moment("min_revision", given.min_revision)?,
+        };
+        Ok(Response::new(difference(self.profiles.diff(&wanted).await?)))
     }
 
     async fn pin_snapshot(&self, request: Request<api::PinSnapshotRequest>) -> Result<Response<api::PinSnapshotResponse>, Status> {

@@ -204,7 +204,7 @@ impl Feed {
 }
 
 impl Profiles {
-    async fn load_permit(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
+    pub(super) async fn load_permit(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
         let most = u64::try_from(self.config.load_memory / 1024).unwrap_or(u64::MAX);
         let wanted = u32::try_from(bytes.div_ceil(1024).clamp(1, most.max(1))).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.loading).acquire_many_owned(wanted).await;

@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod commit;
+mod diff;
 mod faults;
 mod frames;
 mod head;
@@ -48,6 +49,7 @@ mod spill;
 mod step;
 mod workers;
 
+pub use diff::{CookieDatabase, DiffPage, DiffRequest};
 #[cfg(any(test, feature = "conformance"))]
 pub use faults::Held;
 pub use faults::{FaultPoint, Faults};

@@ -165,14 +165,9 @@ impl Profiles {
             }
         };
         let stored: Arc<Stored> = self.manifest(&lineage, view.id, &view.snapshot).await?;
-        let mut bytes = 0;
-        let fits = |entry: &&Arc<Entry>| {
-            bytes += entry.path.len() + entry.target.len();
-            bytes <= PAGE_BYTES
-        };
         let all = stored.manifest.entries();
-        let entries: Vec<_> = all.get(start..).unwrap_or_default().iter().take(size).take_while(fits).cloned().collect();
-        let end = start + entries.len();
+        let end = page_end(all, start, size, |entry| entry.path.len() + entry.target.len());
+        let entries = all.get(start..end).unwrap_or_default().to_vec();
         let next = if end < all.len() {
             let position = (i64::try_from(end).unwrap_or(i64::MAX), view.id.to_string());
             page::encode(&position, &filters, |data| keys.token_mac(ENTRIES, data))
@@ -214,4 +209,15 @@ impl Profiles {
     pub(super) async fn record(&self, namespace: &Namespace, key: Key) -> Result<Option<Record>> {
         Ok(self.metadata.get(namespace, &[key]).await?.found.into_iter().next().and_then(Found::live))
     }
+}
+
+/// Where a page ends that begins at `start`: after `size` items, or before their texts are too much for an answer. No item's texts alone are too much.
+pub(super) fn page_end<T>(all: &[T], start: usize, size: usize, texts: impl Fn(&T) -> usize) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&T| {
+        bytes += texts(item);
+        bytes <= PAGE_BYTES
+    };
+    let items = all.get(start..).unwrap_or_default();
+    start + items.iter().take(size).take_while(fits).count()
 }

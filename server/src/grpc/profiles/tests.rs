@@ -343,3 +343,33 @@ async fn marks_of_a_snapshot_are_shown_with_their_times() {
     let without = api::UndeleteSnapshotRequest { snapshot_id: String::new(), ..undelete };
     assert_eq!(reason(&client(&world).undelete_snapshot(without).await.unwrap_err()), "INVALID_FIELD");
 }
+
+#[tokio::test]
+async fn a_difference_is_shown_with_both_sides_and_its_cookies() {
+    use crate::store::cookies::tests::chromium;
+    let world = World::new().await;
+    let tree = sample().file("Default/Cookies", &chromium(&[("a.test", "sid", "5ec2e7", 5)]));
+    let first = send(&world, messages(begin(), None, &tree)).await.unwrap().snapshot.unwrap();
+    let next = api::SaveBegin { parent_snapshot_id: first.id.clone(), upload_id: "fedcba9876543210".to_owned(), ..begin() };
+    let changed = tree.clone().file("Default/Cookies", &chromium(&[("a.test", "sid", "5ec2e8", 5)])).file("x", b"y");
+    let second = send(&world, messages(next, Some(&tree), &changed)).await.unwrap().snapshot.unwrap();
+    let diff = api::DiffSnapshotsRequest { session_id: "s".to_owned(), ..Default::default() };
+    let page = client(&world).diff_snapshots(diff.clone()).await.unwrap().into_inner();
+    let sides = |one: &api::EntryDifference| (one.kind(), one.before.is_some(), one.after.as_ref().map(|entry| entry.path.clone()));
+    let shown: Vec<_> = page.differences.iter().map(sides).collect();
+    let cookies = (api::DifferenceKind::Changed, true, Some("Default/Cookies".to_owned()));
+    assert_eq!(shown, [cookies, (api::DifferenceKind::Added, false, Some("x".to_owned()))]);
+    assert_eq!((page.added_count, page.removed_count, page.changed_count, page.changed_bytes > 1), (1, 0, 1, true));
+    assert_eq!((page.snapshot.unwrap().id, page.base_snapshot.unwrap().id), (second.id, first.id));
+    let [database] = &page.cookie_databases[..] else { panic!("one database") };
+    let cookie = &database.cookies[0];
+    assert_eq!(
+        (database.comparison(), cookie.kind(), cookie.host.as_str(), cookie.name.as_str()),
+        (api::CookieComparison::Known, api::DifferenceKind::Changed, "a.test", "sid",)
+    );
+    assert!(cookie.value_changed && !cookie.attributes_changed);
+    let bad = api::DiffSnapshotsRequest { base_snapshot_id: "x".to_owned(), ..diff.clone() };
+    assert_eq!(reason(&client(&world).diff_snapshots(bad).await.unwrap_err()), "INVALID_FIELD");
+    let bad = api::DiffSnapshotsRequest { page_size: -1, ..diff };
+    assert_eq!(reason(&client(&world).diff_snapshots(bad).await.unwrap_err()), "INVALID_FIELD");
+}

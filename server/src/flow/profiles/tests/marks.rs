@@ -16,7 +16,7 @@ impl World {
         MarkRequest { namespace: self.ns.clone(), session: self.session.clone(), snapshot: Some(snapshot), marking, conditions: Conditions::default() }
     }
 
-    async fn mark(&self, snapshot: SnapshotId, marking: Marking) -> Result<Marked> {
+    pub(super) async fn mark(&self, snapshot: SnapshotId, marking: Marking) -> Result<Marked> {
         self.profiles.mark(&self.marking(snapshot, marking)).await
     }
 

@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod commit;
+mod diffs;
 mod large;
 mod loads;
 mod marks;

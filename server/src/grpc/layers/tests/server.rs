@@ -218,6 +218,10 @@ impl ProfileService for Odd {
         Ok(Response::new(v1::RestoreSnapshotResponse::default()))
     }
 
+    async fn diff_snapshots(&self, _: Request<v1::DiffSnapshotsRequest>) -> Result<Response<v1::DiffSnapshotsResponse>, Status> {
+        Ok(Response::new(v1::DiffSnapshotsResponse::default()))
+    }
+
     async fn pin_snapshot(&self, _: Request<v1::PinSnapshotRequest>) -> Result<Response<v1::PinSnapshotResponse>, Status> {
         Ok(Response::new(v1::PinSnapshotResponse::default()))
     }
