@@ -24,6 +24,7 @@ mod disk;
 mod fields;
 mod order;
 mod start;
+mod still;
 mod watches;
 
 const LEAF: usize = 4096;

@@ -24,7 +24,8 @@ const UPLOAD: &str = "upload-of-the-dead-writer";
 /// Where transactions are kept from being applied, while everything can still be read.
 enum Metadata {
     Embedded,
-    Redis(Redis),
+    /// With the directory of the master key.
+    Redis(Redis, tempfile::TempDir),
 }
 
 /// Holds transactions up until it is dropped or thawed.
@@ -34,15 +35,19 @@ enum Frozen {
 }
 
 impl Metadata {
+    async fn on_redis() -> Self {
+        Self::Redis(Redis::start(server::Options::default()).await, tempfile::tempdir().unwrap())
+    }
+
     async fn daemon(&self) -> Daemon {
-        let Self::Redis(redis) = self else { return Daemon::start().await };
-        let keys = tempfile::tempdir().unwrap().keep();
-        fs::write(keys.join("master.key"), format!("{}\n", "5a".repeat(32))).unwrap();
+        let Self::Redis(redis, keys) = self else { return Daemon::start().await };
+        let key = keys.path().join("master.key");
+        fs::write(&key, format!("{}\n", "5a".repeat(32))).unwrap();
         let set = |key: &str, value: String| (key.to_owned(), value);
         let env = vec![
             set("CLOAKROOM_METADATA_ENGINE", "redis".to_owned()),
             set("CLOAKROOM_METADATA_REDIS_URL", redis.url()),
-            set("CLOAKROOM_KEYS_MASTER_KEY_FILE", keys.join("master.key").display().to_string()),
+            set("CLOAKROOM_KEYS_MASTER_KEY_FILE", key.display().to_string()),
         ];
         Daemon::start_with(Options { env, args: Vec::new() }).await
     }
@@ -57,7 +62,7 @@ impl Metadata {
                 Frozen::Embedded(connection)
             }
             // A master that misses its replica refuses to write.
-            Self::Redis(redis) => {
+            Self::Redis(redis, _) => {
                 let client = redis::Client::open(redis.url()).unwrap();
                 let mut connection = client.get_multiplexed_async_connection().await.unwrap();
                 configure(&mut connection, "1").await;
@@ -218,7 +223,7 @@ async fn a_dead_writers_commit_is_rolled_forward_on_the_embedded_engine() {
 
 #[tokio::test]
 async fn a_dead_writers_commit_is_rolled_forward_on_redis() {
-    rolled_forward(Metadata::Redis(Redis::start(server::Options::default()).await)).await;
+    rolled_forward(Metadata::on_redis().await).await;
 }
 
 #[tokio::test]
@@ -228,7 +233,7 @@ async fn a_dead_writers_commit_that_cannot_hold_any_more_is_void_on_the_embedded
 
 #[tokio::test]
 async fn a_dead_writers_commit_that_cannot_hold_any_more_is_void_on_redis() {
-    voided(Metadata::Redis(Redis::start(server::Options::default()).await)).await;
+    voided(Metadata::on_redis().await).await;
 }
 
 #[tokio::test]
@@ -238,7 +243,7 @@ async fn a_dead_writers_restore_is_rolled_forward_on_the_embedded_engine() {
 
 #[tokio::test]
 async fn a_dead_writers_restore_is_rolled_forward_on_redis() {
-    restore_rolled_forward(Metadata::Redis(Redis::start(server::Options::default()).await), false).await;
+    restore_rolled_forward(Metadata::on_redis().await, false).await;
 }
 
 #[tokio::test]
@@ -248,5 +253,5 @@ async fn a_restore_is_finished_by_its_repetition_on_the_embedded_engine() {
 
 #[tokio::test]
 async fn a_restore_is_finished_by_its_repetition_on_redis() {
-    restore_rolled_forward(Metadata::Redis(Redis::start(server::Options::default()).await), true).await;
+    restore_rolled_forward(Metadata::on_redis().await, true).await;
 }

@@ -11,11 +11,13 @@
     reason = "short scenes with short names"
 )]
 
+mod audit;
 mod bad_input;
 mod contract;
 mod crash_window;
 mod daemon;
 mod deploy;
+mod fuzz;
 mod journey;
 mod layout;
 mod redis_engine;

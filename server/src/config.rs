@@ -152,8 +152,11 @@ table::settings! {
         save_memory: usize = "256MiB", size(MIB, MIB * MIB);
         /// Memory for the content of running loads, all together.
         load_memory: usize = "256MiB", size(MIB, MIB * MIB);
-        /// A save or load that stands still this long is ended.
+        /// A save or load that stands still this long is ended. In its middle it also waits no longer than this for memory.
         idle_timeout: Duration = "60s", span(MS, HOUR);
+        /// How long a new save or load waits for memory before it is refused (OVERLOADED). While any waits, or was refused for want of memory or of a place, those
+        /// that stand still for half of this give way.
+        wait_timeout: Duration = "10s", span(100 * MS, HOUR);
         /// A unary call that takes longer is ended; a caller's own deadline counts when it is earlier.
         request_timeout: Duration = "10s", span(MS, HOUR);
     }
@@ -164,14 +167,15 @@ table::settings! {
         cert: Option<PathBuf> = "", optional(path());
         /// File with the certificate's private key (PEM).
         key: Option<PathBuf> = "", optional(path());
-        /// File with the certificates (PEM) of which one must have signed the caller's own. Empty: callers need none.
+        /// File with the certificates (PEM) of which one must have signed the caller's own. Empty: callers need none. A certificate lets its holder connect and
+        /// nothing more: which namespace it may use, and as what, says its token (`[auth]`).
         client_ca: Option<PathBuf> = "", optional(path());
     }
 
     /// Who may call.
     struct Auth in auth {
         /// File with one token per line: name, namespace, role (reader, worker or operator), SHA-256 of the token in hexadecimal digits. Read again when it
-        /// changes. Empty: everybody who reaches the port may do everything.
+        /// changes. Empty: everybody who can connect, with or without a certificate, may do everything in every namespace.
         tokens_file: Option<PathBuf> = "", optional(path());
     }
 
@@ -181,8 +185,12 @@ table::settings! {
         log_format: LogFormat = "text", choice(LOG_FORMATS);
         /// What to log: a level (error, warn, info, debug, trace), or levels by module, such as `info,cloakroom_server=debug`.
         log_filter: String = "info", text(), also ["RUST_LOG"];
-        /// Where spans are sent by OTLP over gRPC, such as `http://127.0.0.1:4317`. Empty: nowhere.
+        /// Log every access to storage states, profiles and keys (target `audit`: who, what, where, with which outcome; never what was read), whatever `log_filter` says.
+        audit: bool = "true", switch();
+        /// Where spans are sent by OTLP over gRPC, such as `http://127.0.0.1:4317` or `https://collector.example.com:4317`. Empty: nowhere.
         otlp_endpoint: String = "", text(), also ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+        /// For https: file with the certificates (PEM) of which one must have signed the collector's. Empty: those that browsers trust too.
+        otlp_ca: Option<PathBuf> = "", optional(path()), also ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
         /// The name under which spans are sent.
         service_name: String = "cloakroomd", text(), also ["OTEL_SERVICE_NAME"];
     }
@@ -201,6 +209,16 @@ impl Config {
     /// None: a test holds that the defaults are valid.
     pub fn defaults() -> Result<Self> {
         Self::read(&Values::defaults(keys()))
+    }
+
+    /// Reads the configuration from a file's text alone and checks it as a whole.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn from_text(path: &std::path::Path, text: &str) -> Result<Self> {
+        let mut values = Values::defaults(keys());
+        values.file(path, text)?;
+        let config = Self::read(&values)?;
+        check::check(&config, &values)?;
+        Ok(config)
     }
 
     /// Reads the configuration from all its sources and checks it as a whole.

@@ -6,6 +6,7 @@
 //!              └─────► readiness ─► health, HTTP port
 //! ```
 
+mod check;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use cloakroom_api::v1::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::check::check;
 use self::stores::Stores;
 use crate::{
     config::{Backend, Config, Engine},
@@ -97,6 +99,11 @@ impl Daemon {
         let server = server::builder(&config)?;
         let tokens = config.auth.tokens_file.as_deref().map(Tokens::open).transpose()?.map(Arc::new);
 
+        if tokens.is_none() && config.tls.client_ca.is_some() {
+            tracing::warn!(
+                "whoever has a certificate (tls.client_ca) may do everything in every namespace: only tokens (auth.tokens_file) bind callers to one"
+            );
+        }
         let stores = Stores::open(&config).await?;
         let blobs = Arc::clone(&stores.blobs);
         metrics.show_blobs(move || blobs.counts());
@@ -110,7 +117,8 @@ impl Daemon {
             tasks.spawn(Arc::clone(tokens).follow(tasks.stopping()));
         }
         let shown = Shown { readiness, metrics: Arc::clone(&metrics), stopping: CancellationToken::new() };
-        let shared = Shared { config, tokens, metrics, tasks };
+        let pressure = flows.profiles.pressure();
+        let shared = Shared { config, tokens, metrics, pressure, tasks };
         Ok(Self { stores, flows, services, server, shared, shown, health, grpc, http })
     }
 
@@ -204,6 +212,7 @@ fn profiles(config: &Config) -> ProfilesConfig {
         save_memory: config.limits.save_memory,
         load_memory: config.limits.load_memory,
         idle: config.limits.idle_timeout,
+        wait: config.limits.wait_timeout,
         frame_cache: config.blobs.frame_cache as u64,
         manifest_cache: config.blobs.manifest_cache as u64,
         ..ProfilesConfig::default()

@@ -13,6 +13,9 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod flow;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 pub mod model;
 pub mod ops;

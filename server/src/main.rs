@@ -6,7 +6,7 @@ use clap::Parser as _;
 use cloakroom_server::{
     Error, Reason, Result,
     config::{self, Config, Flags, LogFormat},
-    daemon::Daemon,
+    daemon::{self, Daemon},
     ops::telemetry,
 };
 use tokio::{
@@ -42,7 +42,9 @@ fn run(flags: &Flags) -> Result<()> {
         let _inside = runtime.enter();
         telemetry::start(&config.telemetry)?
     };
-    let ended = runtime.block_on(async { if flags.check { check(config).await } else { serve(config).await } });
+    let ended = runtime.block_on(async {
+        if flags.check { daemon::check(&config).and_then(|lines| answer(&format!("{}\n", lines.join("\n")))) } else { serve(config).await }
+    });
     flush.finish();
     runtime.shutdown_timeout(THREADS);
     ended
@@ -78,20 +80,6 @@ async fn serve(config: Config) -> Result<()> {
             std::process::exit(1);
         }
     }
-}
-
-/// Everything a start does, but nobody is answered.
-async fn check(config: Config) -> Result<()> {
-    let daemon = Daemon::start(config).await?;
-    let report = daemon.report().await;
-    for store in &report.stores {
-        answer(&format!("{}: {} at {}: {}\n", store.name, store.engine, store.location, if store.ok { "ok" } else { "does not answer" }))?;
-        for warning in &store.warnings {
-            answer(&format!("  {warning}\n"))?;
-        }
-    }
-    daemon.serve(std::future::ready(())).await?;
-    if report.ready { Ok(()) } else { Err(Error::new(Reason::MetadataUnavailable, "not every store answers")) }
 }
 
 /// The ways to ask a process to stop: SIGTERM and SIGINT.

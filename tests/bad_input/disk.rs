@@ -8,23 +8,31 @@ use cloakroom_tests::{
     process::Process,
 };
 
+use tonic_types::StatusExt as _;
+
 use super::{LEAF, Message, Scene, Status, api, end, file, kept, noise, records, run, start::in_own_mounts};
 
 /// What one message carries at most.
 const CHUNK: usize = 240 * LEAF;
 
+/// The messages of a save of one file of noise beside what is there.
+pub(super) fn noise_messages(scene: &Scene, seed: u64, size: usize) -> Vec<Message> {
+    let body = noise(seed, size);
+    let entry = file("noise", &body);
+    let mut messages = vec![Message::Begin(scene.begin())];
+    for (number, chunk) in body.chunks(CHUNK).enumerate() {
+        let first = u32::try_from(number * CHUNK / LEAF).unwrap();
+        let run = run(0, first, u32::try_from(chunk.len().div_ceil(LEAF)).unwrap());
+        messages.push(Message::Records(records(if number == 0 { vec![entry.clone()] } else { Vec::new() }, vec![run], chunk)));
+    }
+    messages.push(end(&[kept(), vec![entry]].concat()));
+    messages
+}
+
 impl Scene {
     /// Saves one file of noise beside what is there, and moves on to the new head.
-    async fn save_noise(&mut self, seed: u64, size: usize) -> Result<(), Status> {
-        let body = noise(seed, size);
-        let entry = file("noise", &body);
-        let mut messages = vec![Message::Begin(self.begin())];
-        for (number, chunk) in body.chunks(CHUNK).enumerate() {
-            let first = u32::try_from(number * CHUNK / LEAF).unwrap();
-            let run = run(0, first, u32::try_from(chunk.len().div_ceil(LEAF)).unwrap());
-            messages.push(Message::Records(records(if number == 0 { vec![entry.clone()] } else { Vec::new() }, vec![run], chunk)));
-        }
-        messages.push(end(&[kept(), vec![entry]].concat()));
+    pub(super) async fn save_noise(&mut self, seed: u64, size: usize) -> Result<(), Status> {
+        let messages = noise_messages(self, seed, size);
         let saved = self.save(messages).await?;
         self.head = saved.snapshot.unwrap().id;
         Ok(())
@@ -82,6 +90,15 @@ async fn a_full_disk(env: &[(&str, &str)]) {
     scene.save_noise(20, 2 << 20).await.unwrap();
     assert_eq!(scene.session().await.head_snapshot_id, scene.head);
     assert_eq!(scene.noise_size().await, (2 << 20) + kept_size());
+
+    // Room for two messages' data packs, and not for what of three is left for the commit's own object.
+    let room = CHUNK as u64 * 5 / 2;
+    fs::write(disk.join("filler"), vec![0; usize::try_from((6 << 20) - bytes_in(&disk) - room).unwrap()]).unwrap();
+    let (before, used) = (scene.session().await, bytes_in(&disk));
+    let status = scene.save_noise(30, 3 * CHUNK).await.unwrap_err();
+    assert_eq!(status.get_error_details().error_info().map(|info| info.reason.as_str()), Some("STORAGE_FULL"), "{status:?}");
+    assert_eq!((scene.session().await, bytes_in(&disk)), (before, used), "not even what there was room for stays");
+    scene.save_noise(31, CHUNK).await.unwrap();
     assert_eq!(daemon.terminate().await, Some(0));
 }
 

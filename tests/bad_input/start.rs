@@ -120,6 +120,79 @@ async fn a_redis_that_is_not_there() {
     assert!(!said.contains("sesame"), "{said}");
 }
 
+/// What a check says, with its exit code.
+async fn check(options: &Options, data: &Path, listen: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(cloakroom_tests::daemon::binary("cloakroomd"));
+    command.env_clear().envs(options.env.iter().map(|(key, value)| (key, value)));
+    command.arg("--check").arg("--data-dir").arg(data).args(["--listen", listen]);
+    let mut daemon = Process::spawn("cloakroomd", command);
+    (daemon.wait().await.code(), daemon.stdout(), daemon.stderr())
+}
+
+/// Every file below a directory with its content and when it was changed.
+fn tree(directory: &Path) -> Vec<(PathBuf, Option<(Vec<u8>, std::time::SystemTime)>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            all.push((entry.path(), None));
+            all.extend(tree(&entry.path()));
+        } else {
+            all.push((entry.path(), Some((fs::read(entry.path()).unwrap(), entry.metadata().unwrap().modified().unwrap()))));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn a_check_changes_nothing_and_says_what_would_be_used() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, listen) = (home.path().join("new/data"), "127.0.0.1:7700");
+    let (code, said, stderr) = check(&Options::default(), &data, listen).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{said}");
+    let place = data.display();
+    for line in [
+        format!("gRPC: {listen}, no TLS, without tokens"),
+        format!("metadata: sqlite in {place} (will be made)"),
+        format!("blobs: local in {place}/blobs (will be made)"),
+        format!("master key: {place}/master.key (will be made: keep a copy of it elsewhere)"),
+    ] {
+        assert!(said.contains(&line), "no {line:?} in: {said}");
+    }
+    assert!(tree(home.path()).is_empty(), "nothing was made");
+
+    // Beside a daemon that runs there, on the same ports.
+    let daemon = Daemon::start().await;
+    let scene = super::Scene::at(daemon.url()).await;
+    let before = tree(daemon.data());
+    let (code, said, stderr) = check(&Options::default(), daemon.data(), &daemon.address()).await;
+    assert!(code == Some(0) && !said.contains("will be made"), "{said} {stderr}");
+    assert_eq!(tree(daemon.data()), before);
+    assert_eq!(scene.session().await.head_snapshot_id, scene.head);
+    fs::remove_file(daemon.data().join("master.key")).unwrap();
+    let (code, _, stderr) = check(&Options::default(), daemon.data(), &daemon.address()).await;
+    assert!(code == Some(1) && stderr.contains("master.key"), "data without its key: {stderr}");
+
+    // Neither Redis nor the bucket is asked; what stands against a start without them is told.
+    let key = key_file(home.path(), "key", "5a");
+    let nowhere = on_redis("redis://:sesame@127.0.0.1:1/0", &key);
+    let (code, said, _) = check(&nowhere, &data, listen).await;
+    assert!(code == Some(0) && said.contains("metadata: redis at 127.0.0.1:1,") && !said.contains("sesame"), "{said}");
+    let (code, said, _) = check(&on_s3("http://127.0.0.1:1", "coats", &key), &data, listen).await;
+    assert!(code == Some(0) && said.contains("blobs: s3: s3://coats at http://127.0.0.1:1"), "{said}");
+    for (env, word) in [
+        (("CLOAKROOM_KEYS_MASTER_KEY_FILE", "/nowhere/key"), "/nowhere/key"),
+        (("CLOAKROOM_AUTH_TOKENS_FILE", "/nowhere/tokens"), "/nowhere/tokens"),
+        (("CLOAKROOM_DATA_DIR", "/dev/null/data"), "/dev/null is no directory"),
+        (("CLOAKROOM_TELEMETRY_LOG_FILTER", "a=b=c"), "telemetry.log_filter"),
+    ] {
+        let mut command = Command::new(cloakroom_tests::daemon::binary("cloakroomd"));
+        command.env_clear().env(env.0, env.1).arg("--check");
+        fails(command, &[word]).await;
+    }
+    assert_eq!(tree(home.path()).len(), 1, "the key that this test wrote");
+}
+
 #[tokio::test]
 async fn a_data_directory_in_use() {
     let daemon = Daemon::start().await;
@@ -152,8 +225,8 @@ async fn a_data_directory_that_cannot_be_written() {
     for _ in 0..2 {
         let inner = command(&Options::default(), &Port::free(), &Port::free(), &data);
         fails(in_own_mounts("mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\"", &data, &inner), &words).await;
-        let mut check = command(&Options::default(), &Port::free(), &Port::free(), &data);
-        check.arg("--check");
-        assert_eq!(Process::spawn("cloakroomd", check).wait().await.code(), Some(0));
+        let mut daemon = Process::spawn("cloakroomd", command(&Options::default(), &Port::free(), &Port::free(), &data));
+        daemon.wait_for_line("cloakroomd ready").await;
+        assert_eq!(daemon.terminate().await, Some(0));
     }
 }

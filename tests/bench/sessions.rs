@@ -3,6 +3,8 @@
 
 use std::{
     future::Future,
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -118,11 +120,29 @@ async fn active(channels: &Arc<Vec<Channel>>, redis: &Redis) {
         let () = raw.set(format!("seed:session:{id}"), whole.to_string()).await.unwrap();
         let () = raw.sadd("seed:business:crowded", id).await.unwrap();
     }
-    let ours = rate(channels, |channel, _| get_active(channel)).await;
-    let seed = whole_sessions(&raw).await;
+    let (mut ours, mut node, mut rust) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(rate(channels, |channel, _| get_active(channel)).await);
+        node.push(session_manager_in_node(redis));
+        rust.push(whole_sessions(&raw).await);
+    }
+    let (ours, node, rust) = (table::median(ours), table::median(node), table::median(rust));
     table::fact("active session of a business with 20 sessions, through gRPC", ours, "calls/s");
-    table::fact("the same where whole sessions are read and compared, without any RPC", seed, "reads/s");
-    table::at_least("active session / whole sessions", ours / seed, 20.0, "");
+    table::fact("the same where whole sessions are read and compared, in Node (ioredis), without any RPC", node, "reads/s");
+    table::at_least("active session / whole sessions in Node (ioredis)", ours / node, 20.0, "");
+    table::fact("the same where whole sessions are read and compared, in Rust, without any RPC", rust, "reads/s");
+    table::fact("active session / whole sessions in Rust", ours / rust, "");
+}
+
+/// How many times a second a session manager in Node, as one writes it today, finds the active session of such a business: on the same Redis, with as many loops.
+fn session_manager_in_node(redis: &Redis) -> f64 {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers/session_manager.mjs");
+    let mut command = Command::new("node");
+    command.arg(script).arg(redis.url()).arg(EACH.as_secs().to_string()).arg(CONCURRENCY.to_string());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    figures["active_per_second"].as_f64().unwrap()
 }
 
 /// Reads every session of the business with its payload and takes the active one used last.

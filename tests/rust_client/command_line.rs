@@ -1,7 +1,8 @@
 //! `cloakroom`, as a person and as a script use it.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
+use cloakroom_client::{SaveOptions, v1};
 use cloakroom_tests::{
     daemon::{Daemon, binary},
     ports::Port,
@@ -145,7 +146,7 @@ async fn profiles_are_saved_listed_and_loaded() {
 
     let listed = fine(&stage, &["snapshots", &stage.session]).await.out;
     let rows: Vec<_> = listed.lines().collect();
-    assert!(rows.len() == 3 && rows[1].ends_with("head") && rows[2].starts_with(&first), "{listed}");
+    assert!(rows.len() == 3 && rows[0].contains("STORAGE STATE") && rows[1].ends_with("head") && rows[2].starts_with(&first), "{listed}");
     assert_eq!(fine(&stage, &["--json", "snapshots", &stage.session]).await.json()[1]["id"], first);
 
     let (target, restored) = (stage.path("q"), stage.path("restored.json"));
@@ -161,6 +162,118 @@ async fn profiles_are_saved_listed_and_loaded() {
     assert_same(&directory, &target);
     assert!(run(&stage, &["load", &stage.session, text(&stage.path("r")), "--snapshot", &"ab".repeat(16)]).await.error(3).contains("SNAPSHOT_NOT_FOUND"));
     assert!(run(&stage, &["save", &stage.session, text(&stage.path("nowhere"))]).await.error(1).contains("nowhere"));
+}
+
+/// Saves until two snapshots begin with the same four digits: of 65,536 beginnings that takes a few hundred.
+async fn twins(stage: &Stage, directory: &Path) -> (String, Vec<String>) {
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for number in 0..3000 {
+        write(directory, "Default/n", &u32::to_be_bytes(number));
+        let id = stage.save(directory).await.snapshot.id;
+        let begin = id[..4].to_owned();
+        let same = known.entry(begin.clone()).or_default();
+        same.push(id);
+        if same.len() == 2 {
+            return (begin, same.clone());
+        }
+    }
+    panic!("3,000 ids begin differently");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_named_by_the_first_digits_of_its_id() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    let (begin, both) = twins(&stage, &directory).await;
+    let load = async |given: &str| run(&stage, &["--json", "load", &stage.session, text(&stage.path("q")), "--replace", "--snapshot", given]).await;
+
+    let ambiguous = load(&begin).await;
+    let told = ambiguous.error(1);
+    assert!(told.contains("2 snapshots") && both.iter().all(|id| told.contains(id.as_str())) && told.contains("give more digits"), "{told}");
+    // One digit more than both share.
+    let shared = both[0].bytes().zip(both[1].bytes()).take_while(|(one, other)| one == other).count();
+    for id in &both {
+        for given in [id[..=shared].to_owned(), id[..31].to_ascii_uppercase(), id.clone()] {
+            assert_eq!(load(&given).await.json()[0]["snapshot"]["id"], id.as_str(), "{given}");
+        }
+    }
+    for (given, code, words) in
+        [("abc", 2, "at least the first 4"), ("latest", 2, "hexadecimal"), (&"0".repeat(33), 2, "32 hexadecimal"), (&"0".repeat(31), 3, "has no snapshot")]
+    {
+        let refused = load(given).await;
+        let told = refused.error(code);
+        assert!(told.contains(words) && told.contains(given) && told.matches("hexadecimal").count() < 2, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_save_that_is_hardly_a_login_says_so() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    let empty = run(&stage, &["save", &stage.session, text(&directory)]).await;
+    assert_eq!(empty.code, Some(0));
+    assert!(empty.err.starts_with("cloakroom: warning: there is nothing in ") && empty.err.contains(text(&directory)), "{}", empty.err);
+    write(&directory, "notes.txt", b"x");
+    let strange = fine(&stage, &["--json", "save", &stage.session, text(&directory)]).await.json();
+    assert!(strange[0]["warnings"][0].as_str().unwrap().contains("looks like a profile of Chromium or Firefox"), "{strange:?}");
+    write(&directory, "Local State", b"{}");
+    let well = fine(&stage, &["--json", "save", &stage.session, text(&directory)]).await.json();
+    assert_eq!(well[0]["warnings"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_save_hands_on_where_its_profile_comes_from() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    write(&directory, "Default/Cookies", b"sweet");
+    let given = v1::Portability { brand: "chromium".to_owned(), password_store: "basic".to_owned(), ..v1::Portability::default() };
+    stage.client.save(&stage.session, &directory, SaveOptions { portability: Some(given), ..SaveOptions::default() }).await.unwrap();
+    let target = stage.path("q");
+    fine(&stage, &["load", &stage.session, text(&target)]).await;
+    write(&target, "Last Version", b"156.0.8078.79");
+    for _ in 0..2 {
+        let saved = fine(&stage, &["--json", "save", &stage.session, text(&target)]).await.json();
+        let origin = &saved[0]["snapshot"]["portability"];
+        assert_eq!(
+            (&origin["os"], &origin["brand"], &origin["password_store"], &origin["browser_version"]),
+            (&std::env::consts::OS.into(), &"chromium".into(), &"basic".into(), &"156.0.8078.79".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_port_is_told_from_a_daemon_that_is_away() {
+    let stage = stage().await;
+    let http = stage.daemon.http_url();
+    for target in [&http, http.strip_prefix("http://").unwrap()] {
+        for arguments in [&["sessions", "ls"][..], &["watch"], &["load", "s", text(&stage.path("q"))]] {
+            let ran = run_at(target, arguments).await;
+            let told = ran.error(5);
+            assert!(told.contains(target) && told.contains("gRPC is on port 7700") && told.contains("plain HTTP"), "{told}");
+        }
+    }
+    let address = stage.daemon.address();
+    let tls = run_at(&format!("https://{address}"), &["sessions", "ls"]).await;
+    assert!(tls.error(5).contains("say http:// instead"), "{}", tls.err);
+    for target in [format!("http://{address}"), format!("http://{address}/"), format!(" {address}\n")] {
+        assert_eq!(run_at(&target, &["sessions", "list", "--business", &stage.business]).await.code, Some(0), "{target}");
+    }
+    let port = run_at("127.0.0.1:99999", &["sessions", "ls"]).await;
+    assert!(port.error(2).contains("127.0.0.1:99999") && port.err.contains("7700"), "{}", port.err);
+}
+
+#[tokio::test]
+async fn a_load_below_what_is_no_directory_names_it() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    write(&directory, "Default/Cookies", b"sweet");
+    stage.save(&directory).await;
+    let file = directory.join("Default/Cookies");
+    let ran = run(&stage, &["load", &stage.session, text(&file.join("q"))]).await;
+    let told = ran.error(1);
+    assert!(told.starts_with(&format!("cloakroom: {}: nothing can be loaded into this directory", file.display())), "{told}");
+    fine(&stage, &["load", &stage.session, text(&stage.path("made/on/the/way"))]).await;
+    assert_same(&directory, &stage.path("made/on/the/way"));
 }
 
 #[tokio::test]

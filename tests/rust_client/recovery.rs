@@ -1,11 +1,24 @@
 //! The Rust client where the daemon freezes, goes, comes back, or has lost everything.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use cloakroom_client::{EventKind, LoadOptions, Options, SaveOptions, WatchOptions, v1};
-use cloakroom_tests::{daemon::Daemon, ports::Port};
+use cloakroom_tests::{
+    daemon::{Daemon, binary},
+    ports::Port,
+    process::Process,
+};
 
-use super::{Stage, assert_same, client_of, new, noise, write};
+use super::{Stage, assert_same, client_of, contents, new, noise, stage, write};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -143,11 +156,101 @@ async fn a_load_that_is_given_up_leaves_nothing_behind() {
     for pause in [1, 5, 20, 50] {
         let load = stage.client.load(&stage.session, stage.path("q"), LoadOptions::default());
         let given_up = tokio::time::timeout(Duration::from_millis(pause), load).await.is_err();
-        let left = fs::read_dir(stage.home.path()).unwrap().count();
-        assert!(!given_up || left == 2 || stage.path("q").exists(), "{left} things are left after {pause} ms");
+        // A thread that was just writing clears up after itself.
+        let left = || fs::read_dir(stage.home.path()).unwrap().count();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while given_up && left() != 2 && !stage.path("q").exists() {
+            assert!(Instant::now() < deadline, "{} things are left after {pause} ms", left());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let _ = fs::remove_dir_all(stage.path("q"));
         let _ = fs::remove_file(stage.path("q.cloakroom.json"));
     }
+}
+
+/// The command line on its way to load into the place of a former directory, up to where it patches that (or to its end, if that is sooner).
+async fn patching(stage: &Stage, target: &Path) -> Process {
+    let half = target.with_file_name(".q.cloakroom-load").join("former");
+    let mut command = Command::new(binary("cloakroom"));
+    command.args(["--target", &stage.daemon.address(), "load", &stage.session, target.to_str().unwrap(), "--replace"]);
+    let mut load = Process::spawn("cloakroom load", command);
+    let ended = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&ended);
+    let seen = tokio::task::spawn_blocking(move || {
+        while !half.exists() && !stop.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    tokio::select! {
+        _ = load.wait() => ended.store(true, Ordering::Relaxed),
+        _ = seen => {}
+    }
+    load
+}
+
+#[tokio::test]
+async fn a_load_interrupted_while_it_patches_finishes_that_first() {
+    let stage = stage().await;
+    let (directory, target) = (stage.directory("p"), stage.path("q"));
+    let fill = |seed: u64| (0..1500).for_each(|file| write(&directory, &format!("{}/{file}", file % 40), &noise(seed * 10_000 + file, 600)));
+    fill(1);
+    stage.save(&directory).await;
+    let mut interrupted = false;
+    for round in 2..12 {
+        stage.client.load(&stage.session, &target, LoadOptions { replace: true, ..LoadOptions::default() }).await.unwrap();
+        fill(round);
+        stage.save(&directory).await;
+        let mut load = patching(&stage, &target).await;
+        if load.try_wait().is_none() {
+            load.signal("INT");
+        }
+        interrupted = load.wait().await.code() == Some(130);
+        assert_same(&directory, &target);
+        assert!(!stage.path(".q.cloakroom-load").exists());
+        if interrupted {
+            break;
+        }
+    }
+    assert!(interrupted, "none of the loads was interrupted in the middle");
+}
+
+#[tokio::test]
+async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_the_next_load() {
+    let stage = stage().await;
+    let (directory, target, half) = (stage.directory("p"), stage.path("q"), stage.path(".q.cloakroom-load/former"));
+    let fill = |seed: u64| (0..1500).for_each(|file| write(&directory, &format!("{}/{file}", file % 40), &noise(seed * 10_000 + file, 600)));
+    fill(1);
+    stage.save(&directory).await;
+    let mut hit = false;
+    for round in 2..12 {
+        let _ = fs::remove_dir_all(&target);
+        stage.load(&target).await;
+        fill(round);
+        stage.save(&directory).await;
+        let mut load = patching(&stage, &target).await;
+        load.kill9();
+        assert!(!target.exists() || contents(&target) == contents(&directory), "under its own name there is never something half done");
+        if !half.exists() {
+            continue;
+        }
+        hit = true;
+        // Neither what is not there is saved, nor what a browser made anew in its place.
+        for _ in 0..2 {
+            let error = stage.refused("LOAD_UNFINISHED", stage.client.save(&stage.session, &target, SaveOptions::default())).await;
+            assert!(error.to_string().contains("load again"), "{error}");
+            let _ = fs::create_dir(&target);
+            write(&target, "Default/Preferences", b"{}");
+        }
+        let again = LoadOptions { replace: true, ..LoadOptions::default() };
+        stage.client.load(&stage.session, &target, again).await.unwrap();
+        assert_same(&directory, &target);
+        assert_eq!(stage.save(&target).await.sent.entries, 0);
+        let mut left: Vec<_> = fs::read_dir(stage.home.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["p", "p.cloakroom.json", "q", "q.cloakroom.json"]);
+        break;
+    }
+    assert!(hit, "none of the loads was killed in the middle");
 }
 
 #[tokio::test]

@@ -26,12 +26,16 @@ async fn server_info() {
 
 #[tokio::test]
 async fn daemon_gone() {
-    let port = Port::free();
-    for wait_for_ready in [true, false] {
-        let options = Options { timeout: Some(Duration::from_secs(1)), wait_for_ready, ..Options::default() };
-        let call = Client::connect(&port.address(), options).unwrap();
-        let error = tokio::time::timeout(Duration::from_secs(5), call.server_info()).await.expect("within its deadline").unwrap_err();
-        assert!(error.kind() == Kind::Unavailable && error.to_string().contains(&port.address()), "{error}");
+    let (port, home) = (Port::free(), tempfile::tempdir().unwrap());
+    for options in [Options::default(), Options { wait_for_ready: false, ..Options::default() }] {
+        let client = Client::connect(&port.address(), options).unwrap();
+        let (unary, load) = (client.server_info(), client.load("s", home.path().join("p"), cloakroom_client::LoadOptions::default()));
+        let calls = async { tokio::join!(unary, load) };
+        let (unary, load) = tokio::time::timeout(Duration::from_secs(5), calls).await.expect("within five seconds");
+        for error in [unary.unwrap_err(), load.unwrap_err()] {
+            assert_eq!(error.kind(), Kind::Unavailable);
+            assert!(error.to_string().contains(&port.address()) && error.to_string().contains("Connection refused"), "{error}");
+        }
     }
 }
 

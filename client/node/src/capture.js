@@ -68,3 +68,26 @@ export function capture({ policy = 'default', include = [], exclude = [] } = {})
     return !rule?.drop.includes(policy);
   };
 }
+
+/** What Chromium and Firefox write when they start on a profile for the first time. */
+const MARKS = /^(Local State|Last Version|First Run|([^/]+\/)?(Preferences|Cookies)|prefs\.js|compatibility\.ini|times\.json)$/;
+
+/**
+ * Looks whether what is saved is a browser's profile at all. It is saved in any case; but a wrong directory is noticed late.
+ *
+ * @param {string} directory
+ * @param {{ path: string }[]} entries
+ * @returns {import('./messages.js').Warning[]}
+ */
+export function oddities(directory, entries) {
+  if (entries.some(({ path }) => MARKS.test(path))) return [];
+  const advice = "give the browser's user data directory (it holds `Local State` or `prefs.js`), after the browser has exited";
+  return entries.length === 0
+    ? [{ code: 'CLOAKROOM_EMPTY_PROFILE', message: `${directory} has nothing to save: ${advice}` }]
+    : [
+        {
+          code: 'CLOAKROOM_NOT_A_PROFILE',
+          message: `${directory} has none of the files by which a profile of Chromium or Firefox is known: ${advice}`,
+        },
+      ];
+}

@@ -4,8 +4,9 @@ import { randomUUID } from 'node:crypto';
 
 import { Connection } from './connection.js';
 import { date, short, snapshot } from './messages.js';
+import { load, save } from './profiles.js';
 import { Sessions } from './sessions.js';
-import { load, save, saveStatus } from './transfers.js';
+import { saveStatus } from './transfers.js';
 import { Watch } from './watch.js';
 
 /** @typedef {import('./messages.js').Snapshot} Snapshot */
@@ -56,7 +57,7 @@ const entryKinds = { ENTRY_KIND_FILE: 'file', ENTRY_KIND_DIRECTORY: 'directory',
 /** A client of one cloakroomd, or of several replicas behind one address. */
 export class Client {
   /**
-   * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
+   * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
    * @param {import('./connection.js').ClientOptions} [options]
    */
   constructor(target = '127.0.0.1:7700', options = {}) {
@@ -71,8 +72,8 @@ export class Client {
    *
    * @param {string} sessionId
    * @param {string} directory must not exist, unless `replace` is said
-   * @param {import('./transfers.js').LoadOptions} [options]
-   * @returns {Promise<import('./transfers.js').Loaded>}
+   * @param {import('./messages.js').LoadOptions} [options]
+   * @returns {Promise<import('./messages.js').Loaded>}
    */
   load(sessionId, directory, options) {
     return load(this.connection, sessionId, directory, options);
@@ -83,8 +84,8 @@ export class Client {
    *
    * @param {string} sessionId
    * @param {string} directory a profile whose browser has exited
-   * @param {import('./transfers.js').SaveOptions} [options]
-   * @returns {Promise<import('./transfers.js').Saved>}
+   * @param {import('./messages.js').SaveOptions} [options]
+   * @returns {Promise<import('./messages.js').Saved>}
    */
   save(sessionId, directory, options) {
     return save(this.connection, sessionId, directory, options);

@@ -2,139 +2,36 @@
 
 import { once } from 'node:events';
 
-import { Channel, status as Code, Metadata, credentials as grpcCredentials, loadPackageDefinition } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
+import { Channel, status as Code, Metadata, connectivityState } from '@grpc/grpc-js';
 
-import { Cancelled, Invalid, Unavailable, fromGrpc } from './errors.js';
-import { protoDirectory, serviceConfig, version } from './resources.js';
+import { channelCredentials, diagnose, isLoopback, parseAddress } from './address.js';
+import { api } from './contract.js';
+import { Cancelled, Invalid, Unavailable } from './errors.js';
+import { Guard } from './guard.js';
+import { serviceConfig, version } from './resources.js';
 
-/**
- * How to authenticate the daemon, and this client to it.
- *
- * @typedef {object} TlsOptions
- * @property {string | Uint8Array} [ca] PEM certificates to trust instead of the system's
- * @property {string | Uint8Array} [cert] PEM certificate chain of this client, for mutual TLS
- * @property {string | Uint8Array} [key] PEM private key of this client
- * @property {string} [serverName] the name in the daemon's certificate, if it is not that of the target
- */
-
+/** @typedef {import('./address.js').TlsOptions} TlsOptions */
 /**
  * @typedef {object} ClientOptions
  * @property {string} [namespace] empty for the caller's own
  * @property {string} [token] says who the caller is
- * @property {boolean | TlsOptions} [tls] true for the system's authorities
+ * @property {boolean | TlsOptions} [tls] true for the system's authorities; an `https://` target means that too
  * @property {boolean} [insecure] send the token in the clear to other hosts too
- * @property {number} [timeoutSeconds] bounds every single call; if not given, as the published policy says
+ * @property {number} [timeoutSeconds] bounds every single call: 10 if not given, as the published policy says
  * @property {number} [stallSeconds] for how long a save or load may stand still: 60 if not given
+ * @property {number} [patienceSeconds] for how long a call, within its timeout, waits for a daemon that cannot be reached. If not given, 2 before the first contact, when
+ *   a wrong address is more likely than a daemon that is about to start, and 30 after it, for a restart
  */
-/** @typedef {{ signal?: AbortSignal, timeoutSeconds?: number }} CallOptions `signal` ends the call; `timeoutSeconds` is its deadline, if sooner than the policy's */
+/** @typedef {{ signal?: AbortSignal, timeoutSeconds?: number }} CallOptions `signal` ends the call; `timeoutSeconds` bounds it in place of the client's */
 /** @typedef {{ signal?: AbortSignal, quietSeconds?: () => number }} StreamOptions `quietSeconds`: for how long at most nothing may move */
-
-const options = { keepCase: false, enums: String, defaults: true, oneofs: true, includeDirs: [protoDirectory] };
-const names = ['session', 'invalidation', 'admin'].map((name) => `cloakroom/v1/${name}.proto`);
-// Modification times in nanoseconds do not fit a number; revisions and counts, which are all that the others have, do.
-const definition = {
-  ...loadSync(names, { ...options, longs: Number }),
-  ...loadSync('cloakroom/v1/profile.proto', { ...options, longs: String }),
-};
-const api = /** @type {any} */ (loadPackageDefinition(definition)).cloakroom.v1;
-
-/**
- * The contract's name of an enum value. One that does not exist must be refused here: on the wire it would count as not given.
- *
- * @param {'SessionState' | 'TtlMode' | 'ChangeKind'} type
- * @param {string} value as callers write it
- * @returns {string}
- */
-export function enumValue(type, value) {
-  /** @type {string[]} */
-  const all = /** @type {any} */ (definition[`cloakroom.v1.${type}`]).type.value.map((/** @type {{ name: string }} */ { name }) => name);
-  const prefix = all[0].slice(0, -'UNSPECIFIED'.length);
-  const name = `${prefix}${value}`;
-  if (name === all[0] || !all.includes(name)) {
-    const choices = all.slice(1).map((one) => one.slice(prefix.length));
-    throw Invalid.here(`${JSON.stringify(value)} is no ${type}: choose one of ${choices.join(', ')}`);
-  }
-  return name;
-}
 
 // A stock channel's window lets downloads crawl as soon as there is a round trip to wait for.
 const flowControlWindow = 16 * 1024 * 1024;
 
-/** For how long a stream waits for a daemon that cannot be reached. */
-const connectSeconds = 10;
-
-/**
- * @param {string} target
- * @returns {boolean}
- */
-function isLoopback(target) {
-  return /^(unix:|(dns:\/*|ipv[46]:)?(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$)/.test(target);
-}
-
-/**
- * @param {true | TlsOptions} tls
- */
-function secure(tls) {
-  const { ca, cert, key } = tls === true ? /** @type {TlsOptions} */ ({}) : tls;
-  if (!cert !== !key) throw Invalid.here('tls.cert and tls.key belong together: give both or none');
-  const buffer = (/** @type {string | Uint8Array | undefined} */ pem) => (pem === undefined ? null : Buffer.from(pem));
-  return grpcCredentials.createSsl(buffer(ca), buffer(key), buffer(cert));
-}
-
-/** Ends a call that stands still, that its caller gives up, or whose client is closed. */
-class Guard {
-  /**
-   * @param {Connection} connection
-   * @param {{ cancel(): void }} call
-   * @param {AbortSignal} [signal]
-   * @param {() => number} [quietSeconds]
-   */
-  constructor(connection, call, signal, quietSeconds) {
-    this.connection = connection;
-    this.call = call;
-    this.signal = signal;
-    this.quietSeconds = quietSeconds;
-    this.silence = 0;
-    this.abort = () => call.cancel();
-    signal?.addEventListener('abort', this.abort, { once: true });
-    connection.running.add(this);
-    this.moved();
-  }
-
-  moved() {
-    clearTimeout(this.timer);
-    if (!this.quietSeconds) return;
-    const seconds = this.quietSeconds();
-    this.timer = setTimeout(() => {
-      this.silence = seconds;
-      this.call.cancel();
-    }, seconds * 1000);
-  }
-
-  pause() {
-    clearTimeout(this.timer);
-  }
-
-  /** @param {unknown} error */
-  explain(error) {
-    const { closed, target } = this.connection;
-    if (this.signal?.aborted) return this.signal.reason;
-    if (closed) return new Cancelled('the client was closed', { code: 'CANCELLED', cause: error });
-    if (!this.silence) return fromGrpc(error, target);
-    return new Unavailable(`the daemon at ${target} was silent for ${this.silence} s: the stream was given up`, {
-      code: 'UNAVAILABLE',
-      cause: error,
-    });
-  }
-
-  stop() {
-    clearTimeout(this.timer);
-    this.connection.running.delete(this);
-    this.signal?.removeEventListener('abort', this.abort);
-    this.call.cancel();
-  }
-}
+/** Seconds of patience with a daemon that was never reached, and with one that was. */
+const PATIENCE = { before: 2, after: 30 };
+/** Seconds that a single attempt to connect may take in any case. */
+const ATTEMPT = 1;
 
 /** One channel to the daemon, with its credentials, its retry policy, and errors in this package's classes. */
 export class Connection {
@@ -142,25 +39,29 @@ export class Connection {
    * @param {string} target
    * @param {ClientOptions} given
    */
-  constructor(target, { namespace = '', token, tls = false, insecure = false, timeoutSeconds, stallSeconds = 60 }) {
-    if (typeof target !== 'string' || !target) {
-      throw Invalid.here(`the target is ${JSON.stringify(target)}: give an address such as 127.0.0.1:7700`);
-    }
-    if (token && !tls && !insecure && !isLoopback(target)) {
+  constructor(target, { namespace = '', token, tls, insecure = false, timeoutSeconds, stallSeconds = 60, patienceSeconds }) {
+    this.address = parseAddress(target, tls);
+    if (token && !this.address.tls && !insecure && !isLoopback(this.address.target)) {
       throw Invalid.here(`a token for ${target} would travel in the clear: give tls, or say insecure`);
     }
+    if (patienceSeconds !== undefined && !(patienceSeconds >= 0))
+      throw Invalid.here(`patienceSeconds is ${patienceSeconds}: give a number of seconds`);
+    const policy = serviceConfig();
     /** @type {Set<Guard>} */
     this.running = new Set();
     this.closed = false;
-    this.target = target;
-    this.loopback = isLoopback(target);
+    /** Whether the daemon was ever reached. */
+    this.contact = false;
+    this.target = this.address.target;
+    this.loopback = isLoopback(this.target);
     this.namespace = namespace;
     this.token = token;
-    this.timeoutSeconds = timeoutSeconds;
+    this.timeoutSeconds = timeoutSeconds ?? policy.timeoutSeconds;
     this.stallSeconds = stallSeconds;
-    const serverName = typeof tls === 'object' ? tls.serverName : undefined;
+    this.patienceSeconds = patienceSeconds;
+    const serverName = this.address.tls?.serverName;
     const channel = {
-      'grpc.service_config': serviceConfig(),
+      'grpc.service_config': policy.json,
       'grpc.service_config_disable_resolution': 1,
       'grpc.primary_user_agent': `cloakroom-client-node/${version}`,
       'grpc-node.flow_control_window': flowControlWindow,
@@ -168,22 +69,24 @@ export class Connection {
       'grpc.keepalive_timeout_ms': 10_000,
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 2_000,
+      // A proxy would look for this host's daemon on its own.
+      ...(this.loopback && { 'grpc.enable_http_proxy': 0 }),
       ...(serverName && { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
     };
-    const credentials = tls ? secure(tls) : grpcCredentials.createInsecure();
-    const channelOverride = new Channel(target, credentials, channel);
+    const credentials = channelCredentials(this.address.tls);
+    this.channel = new Channel(this.target, credentials, channel);
     /** @type {Record<string, any>} */
     this.services = Object.fromEntries(
       ['SessionService', 'ProfileService', 'InvalidationService', 'AdminService'].map((name) => [
         name,
-        new api[name](target, credentials, { channelOverride }),
+        new api[name](this.target, credentials, { channelOverride: this.channel }),
       ]),
     );
   }
 
   /** @returns {Metadata} */
   metadata() {
-    // The published policy says `waitForReady`, which grpc-js takes from the call only.
+    // A connection that breaks right after it was looked at is waited for, within the call's timeout.
     const metadata = new Metadata({ waitForReady: true });
     if (this.token) metadata.set('authorization', `Bearer ${this.token}`);
     return metadata;
@@ -199,16 +102,19 @@ export class Connection {
    * @returns {Promise<any>}
    */
   async unary(service, method, request, { signal, timeoutSeconds = this.timeoutSeconds } = {}) {
-    this.check(signal);
-    const extra = timeoutSeconds === undefined ? {} : { deadline: Date.now() + timeoutSeconds * 1000 };
+    const deadline = Date.now() + timeoutSeconds * 1000;
+    await this.reach(signal, timeoutSeconds);
     /** @type {Guard | undefined} */
     let guard;
     try {
       return await new Promise((resolve, reject) => {
         const settle = (/** @type {any} */ error, /** @type {any} */ answer) => (error ? reject(error) : resolve(answer));
-        guard = new Guard(this, this.services[service][method]({ namespace: this.namespace, ...request }, this.metadata(), extra, settle), signal);
+        const message = { namespace: this.namespace, ...request };
+        guard = new Guard(this, this.services[service][method](message, this.metadata(), { deadline }, settle), signal);
       });
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
+      // The deadline came while there was no connection.
+      if (error.code === Code.DEADLINE_EXCEEDED && /LB pick/.test(error.details) && !signal?.aborted) throw await this.unreachable(timeoutSeconds);
       throw guard?.explain(error) ?? error;
     } finally {
       guard?.stop();
@@ -222,20 +128,53 @@ export class Connection {
   }
 
   /**
-   * Waits until the daemon can be reached, so that a stream does not wait for ever for one that is not there.
+   * Waits for the daemon, as long as the client's patience lasts; then says why it cannot be reached.
    *
    * @param {AbortSignal} [signal]
+   * @param {number} [mostSeconds]
    * @returns {Promise<void>}
    */
-  async ready(signal) {
+  async reach(signal, mostSeconds = Infinity) {
     this.check(signal);
-    const { ProfileService: any } = this.services;
-    await new Promise((resolve, reject) => {
-      any.waitForReady(Date.now() + connectSeconds * 1000, (/** @type {Error | undefined} */ error) => (error ? reject(error) : resolve(undefined)));
-    }).catch((cause) => {
-      throw fromGrpc({ code: Code.UNAVAILABLE, details: cause.message, cause }, this.target);
+    const patience = Math.min(mostSeconds, this.patienceSeconds ?? (this.contact ? PATIENCE.after : PATIENCE.before));
+    const begin = Date.now();
+    const end = begin + patience * 1000;
+    // Somebody without patience still gives an attempt that was not refused the time that it takes.
+    const latest = Math.max(end, begin + Math.min(mostSeconds, ATTEMPT) * 1000);
+    for (let state; (state = this.channel.getConnectivityState(true)) !== connectivityState.READY;) {
+      const over = state === connectivityState.TRANSIENT_FAILURE ? end : latest;
+      if (Date.now() >= over) throw await this.unreachable(patience);
+      await this.stateAfter(state, over, signal);
+      this.check(signal);
+    }
+    this.contact = true;
+  }
+
+  /**
+   * @param {connectivityState} state
+   * @param {number} end when it is not waited for any longer
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<void>} when the channel has another state, or it is too late
+   */
+  async stateAfter(state, end, signal) {
+    /** @type {() => void} */
+    let done = () => {};
+    await new Promise((resolve) => {
+      done = () => resolve(undefined);
+      signal?.addEventListener('abort', done, { once: true });
+      this.channel.watchConnectivityState(state, end === Infinity ? end : new Date(end), done);
     });
-    this.check(signal);
+    signal?.removeEventListener('abort', done);
+  }
+
+  /**
+   * @param {number} seconds for how long it was waited for
+   * @returns {Promise<Unavailable>}
+   */
+  async unreachable(seconds) {
+    const [cause, advice] = await diagnose(this.address);
+    const message = `no connection to cloakroomd at ${this.target} within ${Number(seconds.toPrecision(3))} s: ${cause}; ${advice}`;
+    return new Unavailable(message, { code: 'UNAVAILABLE', reason: 'UNREACHABLE' });
   }
 
   /**
@@ -248,7 +187,7 @@ export class Connection {
    * @returns {Promise<{ answer: any, messages: number, wireBytes: number }>} the answer, and how much was sent for it
    */
   async upload(service, method, messages, { signal, quietSeconds = () => this.stallSeconds } = {}) {
-    await this.ready(signal);
+    await this.reach(signal);
     /** @type {any} */
     let call;
     let settled = false;
@@ -294,7 +233,7 @@ export class Connection {
    * @returns {AsyncGenerator<any, void, void>}
    */
   async *download(service, method, request, { signal, quietSeconds = () => this.stallSeconds } = {}) {
-    await this.ready(signal);
+    await this.reach(signal);
     const call = this.services[service][method]({ namespace: this.namespace, ...request }, this.metadata());
     call.on('error', () => {});
     const guard = new Guard(this, call, signal, quietSeconds);

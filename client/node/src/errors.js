@@ -87,13 +87,19 @@ export class Refused extends CloakroomError {}
 export class Denied extends CloakroomError {}
 /** A quota, the daemon's capacity or a disk is used up. */
 export class Exhausted extends CloakroomError {}
-/** The daemon or one of its stores cannot be reached, or did not answer in time. */
+/**
+ * The daemon or one of its stores cannot be reached, or did not answer in time. Besides the contract's reasons: UNREACHABLE if there was no connection to the daemon for as
+ * long as the client's patience lasted.
+ */
 export class Unavailable extends CloakroomError {}
 /** Stored bytes are damaged, as found by the daemon. Nothing was changed. */
 export class DataCorrupt extends CloakroomError {}
 /** The call was given up, because its client was closed. */
 export class Cancelled extends CloakroomError {}
-/** A fault of the daemon itself, or an answer that this client does not understand. */
+/**
+ * A fault of the daemon itself, or an answer that this client does not understand. Besides the contract's reasons: NOT_CLOAKROOM if what answers at the target is something
+ * else.
+ */
 export class Internal extends CloakroomError {}
 
 /**
@@ -209,6 +215,18 @@ function factsOf(bytes) {
 }
 
 /**
+ * @param {any} error
+ * @param {string} [target]
+ * @returns {Internal}
+ */
+function notCloakroom(error, target = 'the given address') {
+  const message = /HTTP|content-type/i.test(error.details)
+    ? `what answers at ${target} is an HTTP server, and not gRPC (${error.details}): cloakroomd's gRPC port is 7700 by default, and 7701 is its HTTP port`
+    : `what answers at ${target} does not know this call (${error.details}): check the address, and whether the daemon is older than this client`;
+  return new Internal(message, { code: Code[error.code], reason: 'NOT_CLOAKROOM', cause: error });
+}
+
+/**
  * Makes an error of this package from whatever a call failed with.
  *
  * @param {any} error a grpc-js `ServiceError`, or anything else
@@ -224,16 +242,18 @@ export function fromGrpc(error, target) {
   const [bytes] = error.metadata?.get('grpc-status-details-bin') ?? [];
   const facts = { ...(bytes ? factsOf(bytes) : {}), code, cause: error };
   const type = byReason[facts.reason ?? ''] ?? byCode[code] ?? Internal;
-  // The transport's own words name its machinery; an unreachable daemon needs its address and a remedy.
-  const unreached = !bytes && (code === 'UNAVAILABLE' || (code === 'DEADLINE_EXCEEDED' && /LB pick|name resolution/i.test(error.details)));
-  const message = unreached
-    ? `no answer from cloakroomd at ${target ?? 'the given address'} (${error.details}): check that it runs, that the address is right, and whether it wants TLS`
-    : [
-        error.details,
-        ...(facts.violations ?? []).map(({ subject, description }) => (error.details.includes(description) ? '' : `${subject}: ${description}`)),
-        ...(facts.help ?? []).map(({ description }) => (error.details.includes(description) ? '' : description)),
-      ]
-        .filter(Boolean)
-        .join('; ');
+  // Not the daemon's own words, but the network's or those of whatever else is there.
+  const foreign = !bytes && (code === 'UNIMPLEMENTED' || /HTTP status code [1-4]|content-type/i.test(error.details));
+  if (foreign) return notCloakroom(error, target);
+  const message =
+    !bytes && code === 'UNAVAILABLE'
+      ? `the connection to cloakroomd at ${target ?? 'the given address'} broke (${error.details}): check that it runs, and try again`
+      : [
+          error.details,
+          ...(facts.violations ?? []).map(({ subject, description }) => (error.details.includes(description) ? '' : `${subject}: ${description}`)),
+          ...(facts.help ?? []).map(({ description }) => (error.details.includes(description) ? '' : description)),
+        ]
+          .filter(Boolean)
+          .join('; ');
   return new type(message, facts);
 }

@@ -18,10 +18,11 @@ export * from './errors.js';
 /** @typedef {import('./messages.js').SessionState} SessionState */
 /** @typedef {import('./messages.js').Snapshot} Snapshot */
 /** @typedef {import('./messages.js').TtlMode} TtlMode */
-/** @typedef {import('./transfers.js').Loaded} Loaded */
-/** @typedef {import('./transfers.js').LoadOptions} LoadOptions */
-/** @typedef {import('./transfers.js').Saved} Saved */
-/** @typedef {import('./transfers.js').SaveOptions} SaveOptions */
+/** @typedef {import('./messages.js').Loaded} Loaded */
+/** @typedef {import('./messages.js').LoadOptions} LoadOptions */
+/** @typedef {import('./messages.js').Saved} Saved */
+/** @typedef {import('./messages.js').SaveOptions} SaveOptions */
+/** @typedef {import('./messages.js').Warning} Warning */
 /** @typedef {import('./watch.js').Selector} Selector */
 /** @typedef {import('./watch.js').WatchEvent} WatchEvent */
 /** @typedef {import('./watch.js').WatchOptions} WatchOptions */

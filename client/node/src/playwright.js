@@ -144,7 +144,7 @@ export async function launch(browserType, directory, { storageState, args = [], 
  * @param {string} sessionId
  * @param {BrowserType<C>} browserType
  * @param {string} directory where the profile goes; what is there is replaced
- * @param {Record<string, any> & { load?: import('./transfers.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own, and how to load
  * @returns {Promise<C>}
  */
 export async function openContext(client, sessionId, browserType, directory, { load, ...options } = {}) {
@@ -170,8 +170,8 @@ export async function openContext(client, sessionId, browserType, directory, { l
  * @param {string} sessionId
  * @param {Context} context
  * @param {string} directory its profile
- * @param {import('./transfers.js').SaveOptions & { indexedDB?: boolean }} [options]
- * @returns {Promise<import('./transfers.js').Saved>}
+ * @param {import('./messages.js').SaveOptions & { indexedDB?: boolean }} [options]
+ * @returns {Promise<import('./messages.js').Saved>}
  */
 export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
   const storageState = await capture(context, { indexedDB });

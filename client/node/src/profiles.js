@@ -1,23 +1,37 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
-/** @file Profiles: walk, hash, diff, save; load, verify, rename. The algorithm stands in `profile.proto`, what a tree is made of in `tree.js`. */
+/**
+ * @file Profiles, in the order of things: walk and hash, diff, save; load, verify, rename. The algorithm stands in `profile.proto`, what a tree is made of in `tree.js`, how a
+ * difference travels in `framing.js`, on connections that break in `transfers.js`; what a directory held is in its sidecar (`sidecar.js`), and `directories.js` looks
+ * before anything is read from one or put in its place.
+ */
 
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 
+import { release } from './asides.js';
+import { capture, oddities } from './capture.js';
+import { checkSource, checkTarget, describe, intact, makeWorkspace, remember } from './directories.js';
 import { LoadFailed, LocalError } from './errors.js';
+import { snapshot } from './messages.js';
 import { faultInName } from './paths.js';
-import { inflate, namesIn, readAt, setAttributes, signatureAt, squeeze, writeAt } from './system.js';
-import { DIGEST, LEAF, MOST, byPath, digestLeaves, fileRoot, fromWire, look, manifestRoot, spanOf, toWire } from './tree.js';
+import { storageStateBytes } from './sessions.js';
+import { readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
+import { copyFile, hasAttributes, keptTime, linkFile, lstat, namesIn, removeTree, setAttributes, signatureAt, warn } from './system.js';
+import { receive, send } from './transfers.js';
+import { DIGEST, byPath, fileRoot, look, manifestRoot } from './tree.js';
 
+/** @typedef {import('./connection.js').Connection} Connection */
+/** @typedef {import('./framing.js').Assembly} Assembly */
+/** @typedef {import('./framing.js').Base} Base */
 /** @typedef {import('./messages.js').Entry} Entry */
 /** @typedef {import('./messages.js').Run} Run */
 /** @typedef {import('./messages.js').Difference} Difference */
-/** @typedef {{ directory: string, snapshotId: string, entries: Map<string, Entry & { seen: string }> }} Base a directory that holds a snapshot; `seen`: its `stat` now */
 
-/** About how many bytes a message is given: more brings nothing, and the contract allows four times as many. */
-const MESSAGE = 64 * LEAF;
+/** How often a profile that changes while it is read is read in all. */
+const READS = 3;
 
 /**
  * Walks a directory, never through a link, and hashes what is not known or was touched since.
@@ -37,6 +51,8 @@ export async function scan(directory, keeps, known = new Map()) {
       if (faultInName(bytes)) throw LocalError.path(name, faultInName(bytes));
       const old = known.get(name);
       const entry = old?.stat && signatureAt(`${directory}/${name}`) === old.stat ? old : await look(directory, name);
+      // Still the time that a load has set, as exactly as it could.
+      if (entry && old && entry.mtimeNs === keptTime(old.mtimeNs)) entry.mtimeNs = old.mtimeNs;
       if (entry) found.push(entry);
       if (entry?.kind === 'directory') await walk(`/${name}`);
     }
@@ -96,196 +112,172 @@ export function diff(base, next) {
 }
 
 /**
- * Cuts a difference where its messages are full.
+ * Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels.
  *
- * @param {Difference} change
- * @returns {Generator<Difference>} the same, in pieces that fit a message each
+ * @param {Connection} connection
+ * @param {string} sessionId
+ * @param {string} directory
+ * @param {import('./messages.js').SaveOptions} [options]
+ * @returns {Promise<import('./messages.js').Saved>}
  */
-export function* cut({ entries, removed, runs }) {
-  /** @type {Difference} */
-  let message = { entries: [], removed: [], runs: [] };
-  let weight = 0;
-  function* add(/** @type {keyof Difference} */ list, /** @type {any} */ item, /** @type {number} */ cost) {
-    if (weight > 0 && weight + cost > MESSAGE) {
-      yield message;
-      message = { entries: [], removed: [], runs: [] };
-      weight = 0;
+export async function save(connection, sessionId, directory, options = {}) {
+  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, signal } = options;
+  const { namespace } = connection;
+  const keeps = capture({ policy, include, exclude });
+  const { from, origin } = checkSource(directory, force);
+  const state = storageState === undefined ? Buffer.alloc(0) : storageStateBytes(storageState);
+  const known = readSidecar(from, sessionId, namespace);
+  const session = known ? undefined : (await connection.unary('SessionService', 'getSession', { sessionId }, { signal })).session;
+  const base = known?.entries ?? [];
+  const parentSnapshotId = known?.snapshotId ?? session.headSnapshotId;
+  const portability = { ...known?.origin, ...origin, capturePolicy: policy, ...options.portability };
+  for (let read = 1; ; read++) {
+    const begin = { sessionId, parentSnapshotId, full: !known, uploadId: uploadId ?? randomUUID(), etag, leaseToken, portability };
+    const entries = await scan(from, keeps, new Map(base.map((entry) => [entry.path, entry])));
+    const root = manifestRoot(entries);
+    const warnings = oddities(from, entries);
+    if (read === 1) for (const { message, code } of warnings) warn(message, code);
+    try {
+      const saved = await send(connection, { begin, directory: from, change: diff(base, entries), state, root }, options);
+      warnings.push(...remember(from, { namespace, sessionId, snapshotId: saved.snapshot.id, manifestRoot: root, origin: portability, entries }));
+      return { ...saved, warnings };
+    } catch (error) {
+      if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || read === READS) throw error;
     }
-    message[list].push(item);
-    weight += cost;
   }
-  for (const name of removed) yield* add('removed', name, 8 + Buffer.byteLength(name));
-  for (let entry = 0, next = 0; entry < entries.length; entry++) {
-    const { path: name, target, size } = entries[entry];
-    yield* add('entries', entries[entry], 96 + Buffer.byteLength(name + target));
-    for (let run; (run = runs[next])?.entry === entry; next++) {
-      if (run.copyPath !== undefined) yield* add('runs', run, 32 + Buffer.byteLength(run.copyPath));
-      for (let done = 0, leafCount; run.copyPath === undefined && done < run.leafCount; done += leafCount) {
-        const firstLeaf = run.firstLeaf + done;
-        leafCount = Math.min(run.leafCount - done, Math.max(1, Math.floor((MESSAGE - weight) / LEAF)));
-        yield* add('runs', { entry, firstLeaf, leafCount }, 32 + spanOf(size, firstLeaf, leafCount));
-      }
-    }
-  }
-  if (weight > 0) yield message;
 }
 
 /**
- * Reads the data of a piece, which must still be what was hashed, and packs it.
+ * Loads a snapshot into a directory. The directory appears at the end, complete and verified, or not at all: until then all happens in a workspace beside it, and what is
+ * there stays as it is.
  *
+ * @param {Connection} connection
+ * @param {string} sessionId
  * @param {string} directory
- * @param {Entry[]} all the entries of the whole difference
- * @param {Difference} piece
- * @param {number} [level] how hard to pack the data; 0 for not at all
- * @returns {Promise<any>} a `ProfileRecords`
+ * @param {import('./messages.js').LoadOptions} [options]
+ * @returns {Promise<import('./messages.js').Loaded>}
  */
-export async function pack(directory, all, { entries, removed, runs }, level = 6) {
-  const raw = Buffer.concat(
-    runs
-      .filter((run) => run.copyPath === undefined)
-      .map(({ entry, firstLeaf, leafCount }) => {
-        const { path: name, size, leaves } = all[entry];
-        const bytes = readAt(`${directory}/${name}`, firstLeaf * LEAF, spanOf(size, firstLeaf, leafCount));
-        if (!digestLeaves(bytes).equals(leaves.subarray(firstLeaf * DIGEST, (firstLeaf + leafCount) * DIGEST))) throw LocalError.changing(name);
-        return bytes;
-      }),
-  );
-  return { entries: entries.map(toWire), removed, runs, ...(await squeeze(raw, level)), dataSize: raw.length };
+export async function load(connection, sessionId, directory, options = {}) {
+  const { snapshotId, have, replace = false, force = false, withStorageState = false, compress = !connection.loopback, minRevision } = options;
+  const target = path.resolve(directory);
+  const there = checkTarget(target, replace, force);
+  const former = have ?? (there ? target : undefined);
+  const workspace = makeWorkspace(target);
+  try {
+    const base = former === undefined ? undefined : await intact(path.resolve(former), sessionId, connection.namespace);
+    const acceptCodecs = compress ? ['CODEC_DEFLATE'] : [];
+    const request = { sessionId, snapshotId, haveSnapshotId: base?.snapshotId, acceptCodecs, withStorageState, minRevision };
+    const assembly = await receive(connection, request, workspace, base, options);
+    const { entries, fresh } = verify(assembly);
+    const loaded = snapshot(assembly.begin.snapshot);
+    place(entries, fresh, assembly.base, target, `${workspace}/tree`);
+    const { id, manifestRoot: root, portability } = loaded;
+    const sidecar = { namespace: connection.namespace, sessionId, snapshotId: id, manifestRoot: root, origin: portability, entries };
+    rename(sidecar, `${workspace}/tree`, target, `${workspace}/old`);
+    try {
+      // From now on the directory is what the sidecar says. With the system's word on each entry, the next save need not look at all of them.
+      writeSidecar(target, { ...sidecar, entries: await describe(target, entries) });
+    } catch {
+      // The one without is as true.
+    }
+    const bytes = assembly.storageState.length > 0 ? Buffer.concat(assembly.storageState) : undefined;
+    const { baseSnapshotId, contentBytes } = assembly.begin;
+    const storageState = bytes && JSON.parse(bytes.toString('utf8'));
+    return { directory: target, snapshot: loaded, baseSnapshotId, contentBytes: Number(contentBytes), storageState, storageStateBytes: bytes };
+  } finally {
+    release(workspace);
+  }
 }
 
-/** Takes a load's messages and makes a directory of them, in a workspace beside the place where it will stand. Nothing gets a name from the wire before all is verified. */
-export class Assembly {
-  named = /** @type {(Entry & { covered: Uint8Array })[]} */ ([]);
-  removed = /** @type {Set<string>} */ (new Set());
-  fresh = /** @type {Map<string, string>} */ (new Map());
-  storageState = /** @type {Buffer[]} */ ([]);
-  begin = /** @type {any} */ (undefined);
-  root = /** @type {Buffer | undefined} */ (undefined);
-
-  /**
-   * @param {string} workspace an empty directory
-   * @param {Base} [base]
-   */
-  constructor(workspace, base) {
-    this.workspace = workspace;
-    this.base = base;
+/**
+ * Looks whether what was received is what was announced: each file's root, and that of the whole.
+ *
+ * @param {Assembly} assembly
+ * @returns {{ entries: Entry[], fresh: Map<string, string> }} what the directory will hold, in order of the paths, and where what came anew lies
+ */
+export function verify(assembly) {
+  if (!assembly.root) throw LoadFailed.because('the stream broke off before its end', 'STREAM_TRUNCATED');
+  /** @type {Map<string, Entry>} */
+  const all = new Map(assembly.base?.entries);
+  const fresh = /** @type {Map<string, string>} */ (new Map());
+  for (const name of assembly.removed) if (!all.delete(name)) throw LoadFailed.because(`${JSON.stringify(name)} is removed, but was not there`);
+  for (const [number, { covered, ...entry }] of assembly.named.entries()) {
+    for (let at, end; (at = covered.indexOf(0)) !== -1;)
+      assembly.copy(number, at, ((end = covered.indexOf(1, at)) === -1 ? covered.length : end) - at, entry.path, at);
+    if (entry.kind === 'file' && !fileRoot(entry.leaves).equals(entry.root))
+      throw LoadFailed.because(`${JSON.stringify(entry.path)} has another root than announced`, 'DIGEST_MISMATCH');
+    if (assembly.removed.has(entry.path) || fresh.has(entry.path)) throw LoadFailed.because(`${JSON.stringify(entry.path)} is named twice`);
+    all.set(entry.path, entry);
+    fresh.set(entry.path, `${assembly.workspace}/${number}`);
   }
+  for (const name of all.keys())
+    if (name.includes('/') && all.get(path.posix.dirname(name))?.kind !== 'directory')
+      throw LoadFailed.because(`${JSON.stringify(name)} is not in a directory`);
+  const entries = [...all.values()].sort(byPath);
+  const root = manifestRoot(entries);
+  if (!root.equals(assembly.root) || !root.equals(assembly.begin.snapshot?.manifestRoot ?? Buffer.alloc(0)))
+    throw LoadFailed.because('the whole has another manifest root than announced', 'DIGEST_MISMATCH');
+  return { entries, fresh };
+}
 
-  /**
-   * @param {any} message a `LoadProfileResponse`
-   */
-  accept(message) {
-    if (this.root || (message.message === 'begin') === Boolean(this.begin))
-      throw LoadFailed.because(`a message \`${message.message}\` came out of turn`, 'STREAM_PROTOCOL');
-    if (message.message === 'storageState') this.storageState.push(message.storageState.data);
-    else if (message.message === 'records') this.records(message.records);
-    else if (message.message === 'end') this.root = message.end.manifestRoot;
-    else if (message.message === 'begin') {
-      this.begin = message.begin;
-      if (!this.begin.baseSnapshotId) this.base = undefined;
-      else if (this.begin.baseSnapshotId !== this.base?.snapshotId) throw LoadFailed.because('it is a difference to a snapshot that is not here');
-    } else throw LoadFailed.because('a message of an unknown kind: is this client older than the daemon?', 'STREAM_PROTOCOL');
-  }
-
-  /**
-   * @param {any} records a `ProfileRecords`
-   */
-  records({ entries, runs, removed, codec, data, dataSize }) {
-    for (const entry of entries.map(fromWire)) {
-      const covered = new Uint8Array(entry.leaves.length / DIGEST);
-      if (entry.kind === 'file') writeAt(`${this.workspace}/${this.named.length}`, 0, Buffer.alloc(0));
-      this.named.push({ ...entry, covered });
-    }
-    for (const name of removed) this.removed.add(name);
-    const bytes = codec === 'CODEC_DEFLATE' ? inflate(data, Math.min(dataSize, MOST)) : codec === 'CODEC_RAW' ? data : Buffer.alloc(0);
-    if (bytes.length !== dataSize || dataSize > MOST)
-      throw LoadFailed.because(`${data.length} bytes of ${codec} do not give the ${dataSize} that were announced`);
-    let at = 0;
-    for (const { entry, firstLeaf, leafCount, copyPath, copyFirstLeaf } of runs) {
-      const length = spanOf(this.named[entry]?.size ?? 0, firstLeaf, leafCount);
-      if (copyPath) this.copy(entry, firstLeaf, leafCount, copyPath, copyFirstLeaf);
-      else this.write(entry, firstLeaf, leafCount, bytes.subarray(at, (at += Math.max(0, length))));
-    }
-    if (at !== bytes.length) throw LoadFailed.because(`${bytes.length} bytes came where the runs need ${at}`);
-  }
-
-  /**
-   * @param {number} number
-   * @param {number} first
-   * @param {number} count
-   * @param {Buffer} bytes
-   */
-  write(number, first, count, bytes) {
-    const { kind, path: name, size, leaves, covered } = this.named[number] ?? {};
-    if (kind !== 'file' || count < 1 || first + count > covered.length || bytes.length !== spanOf(size, first, count))
-      throw LoadFailed.because(`leaves ${first} to ${first + count} do not fit entry ${number}`);
-    if (covered.subarray(first, first + count).includes(1)) throw LoadFailed.because(`a leaf of ${JSON.stringify(name)} came twice`);
-    covered.fill(1, first, first + count);
-    digestLeaves(bytes).copy(leaves, first * DIGEST);
-    writeAt(`${this.workspace}/${number}`, first * LEAF, bytes);
-  }
-
-  /**
-   * @param {number} number
-   * @param {number} first
-   * @param {number} count
-   * @param {string} source
-   * @param {number} sourceFirst
-   */
-  copy(number, first, count, source, sourceFirst) {
-    const from = this.base?.entries.get(source);
-    if (!this.base || from?.kind !== 'file') throw LoadFailed.because(`leaves come from ${JSON.stringify(source)}, which is not a file here`);
-    for (let done = 0, some; done < Math.max(1, count); done += some) {
-      some = Math.min(count - done, MOST / LEAF);
-      this.write(
-        number,
-        first + done,
-        some,
-        readAt(`${this.base.directory}/${source}`, (sourceFirst + done) * LEAF, Math.max(0, spanOf(from.size, sourceFirst + done, some))),
-      );
+/**
+ * Builds the whole tree aside. What is unchanged comes from the former directory: by a second name for the file where that directory is about to give way, so that it stays
+ * whole until then; by a copy where it stays, because two directories must not write into each other's files.
+ *
+ * @param {Entry[]} entries
+ * @param {Map<string, string>} fresh
+ * @param {Base | undefined} base
+ * @param {string} target where the tree will stand
+ * @param {string} tree a place for it, in the workspace
+ */
+export function place(entries, fresh, base, target, tree) {
+  const inPlace = base !== undefined && lstat(target) !== undefined && fs.realpathSync(base.directory) === fs.realpathSync(target);
+  const still = (/** @type {string} */ name) => {
+    if (signatureAt(`${base?.directory}/${name}`) !== base?.entries.get(name)?.seen) throw LocalError.changing(name);
+  };
+  const taken = entries.filter(({ kind, path: name }) => kind === 'file' && !fresh.has(name));
+  if (inPlace) for (const { path: name } of taken) still(name);
+  const shared = /** @type {Set<string>} */ (new Set());
+  fs.mkdirSync(tree, { mode: 0o700 });
+  for (const entry of entries) {
+    const { kind, path: name } = entry;
+    const blob = fresh.get(name);
+    if (kind === 'directory') fs.mkdirSync(`${tree}/${name}`, { mode: 0o700 });
+    else if (kind === 'file' && blob) fs.renameSync(blob, `${tree}/${name}`);
+    else if (kind === 'file' && base) {
+      const from = `${base.directory}/${name}`;
+      // What has two names has one set of attributes: they must be right already.
+      if (inPlace && hasAttributes(from, entry) && linkFile(from, `${tree}/${name}`)) shared.add(name);
+      else copyFile(from, `${tree}/${name}`);
+      if (!inPlace) still(name);
     }
   }
+  // Links come when nothing is written through them any more; directories get their times when nothing is put into them any more.
+  for (const { kind, path: name, target: to } of entries) if (kind === 'link') fs.symlinkSync(to, `${tree}/${name}`);
+  for (const { kind, path: name, mode, mtimeNs } of entries.toReversed())
+    if (kind !== 'link' && !shared.has(name)) setAttributes(`${tree}/${name}`, mode, mtimeNs);
+}
 
-  /** @returns {Entry[]} what the directory will hold, in order of the paths: complete, and with every root as announced */
-  finish() {
-    if (!this.root) throw LoadFailed.because('the stream broke off before its end', 'STREAM_TRUNCATED');
-    /** @type {Map<string, Entry>} */
-    const all = new Map(this.base?.entries);
-    for (const name of this.removed) if (!all.delete(name)) throw LoadFailed.because(`${JSON.stringify(name)} is removed, but was not there`);
-    for (const [number, { covered, ...entry }] of this.named.entries()) {
-      for (let at, end; (at = covered.indexOf(0)) !== -1;)
-        this.copy(number, at, ((end = covered.indexOf(1, at)) === -1 ? covered.length : end) - at, entry.path, at);
-      if (entry.kind === 'file' && !fileRoot(entry.leaves).equals(entry.root))
-        throw LoadFailed.because(`${JSON.stringify(entry.path)} has another root than announced`, 'DIGEST_MISMATCH');
-      if (this.removed.has(entry.path) || this.fresh.has(entry.path)) throw LoadFailed.because(`${JSON.stringify(entry.path)} is named twice`);
-      all.set(entry.path, entry);
-      this.fresh.set(entry.path, `${this.workspace}/${number}`);
-    }
-    for (const name of all.keys())
-      if (name.includes('/') && all.get(path.posix.dirname(name))?.kind !== 'directory')
-        throw LoadFailed.because(`${JSON.stringify(name)} is not in a directory`);
-    const entries = [...all.values()].sort(byPath);
-    const root = manifestRoot(entries);
-    if (!root.equals(this.root) || !root.equals(this.begin.snapshot?.manifestRoot ?? Buffer.alloc(0)))
-      throw LoadFailed.because('the whole has another manifest root than announced', 'DIGEST_MISMATCH');
-    return entries;
+/**
+ * Puts a tree in its place. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar comes after it: until then the former one stands
+ * there, whose word on each entry no longer fits, so that a save reads all of them.
+ *
+ * @param {import('./sidecar.js').Sidecar} sidecar of the tree
+ * @param {string} tree
+ * @param {string} target
+ * @param {string} old where what is in its place goes, and is removed
+ */
+function rename(sidecar, tree, target, old) {
+  writeSidecar(tree, sidecar);
+  const there = lstat(target) !== undefined;
+  if (there) fs.renameSync(target, old);
+  try {
+    fs.renameSync(tree, target);
+    fs.renameSync(sidecarPath(tree), sidecarPath(target));
+  } catch (error) {
+    if (!lstat(tree)) fs.renameSync(target, tree);
+    if (there) fs.renameSync(old, target);
+    throw error;
   }
-
-  /**
-   * @param {Entry[]} entries what `finish` gave
-   * @param {string} tree a place for it, in the workspace
-   * @param {(base: Base, path: string, to: string) => void} take brings an unchanged file
-   */
-  place(entries, tree, take) {
-    fs.mkdirSync(tree, { mode: 0o700 });
-    for (const { kind, path: name } of entries) {
-      const blob = this.fresh.get(name);
-      if (kind === 'directory') fs.mkdirSync(`${tree}/${name}`, { mode: 0o700 });
-      else if (kind === 'file' && blob) fs.renameSync(blob, `${tree}/${name}`);
-      else if (kind === 'file' && this.base) take(this.base, name, `${tree}/${name}`);
-    }
-    // Links come when nothing is written through them any more; directories get their times when nothing is put into them any more.
-    for (const { kind, path: name, target } of entries) if (kind === 'link') fs.symlinkSync(target, `${tree}/${name}`);
-    for (const { kind, path: name, mode, mtimeNs } of entries.toReversed()) if (kind !== 'link') setAttributes(`${tree}/${name}`, mode, mtimeNs);
-  }
+  removeTree(old);
 }

@@ -36,12 +36,19 @@ export function captureRules() {
 }
 
 /**
- * The published retry policy.
+ * The published retry policy, as this client uses it: it gives every change a request id, so all calls with one answer may be repeated alike. Their timeout is taken out,
+ * so that a caller may choose a longer one.
  *
- * @returns {string} JSON
+ * @returns {{ json: string, timeoutSeconds: number }}
  */
 export function serviceConfig() {
-  return readFileSync(locate('service_config.json', 'proto/service_config.json'), 'utf8');
+  const config = JSON.parse(readFileSync(locate('service_config.json', 'proto/service_config.json'), 'utf8'));
+  const [{ timeout, retryPolicy }] = config.methodConfig;
+  for (const method of config.methodConfig) {
+    if (method.timeout) method.retryPolicy = retryPolicy;
+    delete method.timeout;
+  }
+  return { json: JSON.stringify(config), timeoutSeconds: parseFloat(timeout) };
 }
 
 /** This package's version. */

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 
-import { enumValue } from './connection.js';
+import { enumValue } from './contract.js';
 import { Invalid } from './errors.js';
 import { date, duration, session } from './messages.js';
 

@@ -4,13 +4,38 @@
  * @file What a directory held when it was loaded or saved, in a file beside it that clients in every language share: `client/vectors/README.md` describes it.
  */
 
-import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 
+import { claim, release } from './asides.js';
 import { fileRoot, manifestRoot } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
-/** @typedef {{ namespace: string, sessionId: string, snapshotId: string, manifestRoot: Buffer, entries: Entry[] }} Sidecar */
+/** @typedef {Partial<import('./messages.js').Portability>} Origin what stays true of a snapshot's portability when a save does not find it out anew */
+/** @typedef {{ namespace: string, sessionId: string, snapshotId: string, manifestRoot: Buffer, origin: Origin, entries: Entry[] }} Sidecar */
+
+/** What an origin consists of, here and in the file. */
+const ORIGIN = /** @type {const} */ ([
+  ['os', 'os'],
+  ['brand', 'brand'],
+  ['browserVersion', 'browser_version'],
+  ['passwordStore', 'password_store'],
+]);
+
+/**
+ * @param {any} facts
+ * @returns {Origin} what is known
+ */
+function readOrigin(facts) {
+  return Object.fromEntries(ORIGIN.map(([here, there]) => [here, facts?.[there]]).filter(([, fact]) => fact && typeof fact === 'string'));
+}
+
+/**
+ * @param {Origin} origin
+ * @returns {Record<string, string>}
+ */
+function writeOrigin(origin) {
+  return Object.fromEntries(ORIGIN.map(([here, there]) => [there, origin[here] ?? '']).filter(([, fact]) => fact));
+}
 
 /**
  * @param {string} directory
@@ -45,7 +70,14 @@ export function readSidecar(directory, sessionId, namespace) {
     const root = manifestRoot(entries);
     const sound = entries.every((/** @type {Entry} */ { kind, root, leaves }) => kind !== 'file' || fileRoot(leaves).equals(root));
     if (!sound || root.toString('hex') !== read.manifest_root) return undefined;
-    return { namespace: read.namespace, sessionId, snapshotId: read.snapshot_id, manifestRoot: root, entries };
+    return {
+      namespace: read.namespace,
+      sessionId,
+      snapshotId: read.snapshot_id,
+      manifestRoot: root,
+      origin: readOrigin(read.origin),
+      entries,
+    };
   } catch {
     // No sidecar, or a damaged one: the caller then looks at everything, which is slower and never wrong.
     return undefined;
@@ -56,14 +88,15 @@ export function readSidecar(directory, sessionId, namespace) {
  * @param {string} directory
  * @param {Sidecar} sidecar
  */
-export function writeSidecar(directory, { namespace, sessionId, snapshotId, manifestRoot, entries }) {
-  const aside = `${sidecarPath(directory)}.${randomUUID()}`;
+export function writeSidecar(directory, { namespace, sessionId, snapshotId, manifestRoot, origin, entries }) {
+  const aside = claim(directory);
   const body = {
     version: 1,
     namespace,
     session_id: sessionId,
     snapshot_id: snapshotId,
     manifest_root: manifestRoot.toString('hex'),
+    origin: writeOrigin(origin),
     entries: entries.map(({ kind, path, mode, mtimeNs, size, root, leaves, target, stat }) => ({
       kind,
       path,
@@ -78,8 +111,12 @@ export function writeSidecar(directory, { namespace, sessionId, snapshotId, mani
   try {
     fs.writeFileSync(aside, JSON.stringify(body), { mode: 0o600, flag: 'wx' });
     fs.renameSync(aside, sidecarPath(directory));
-  } catch (error) {
-    fs.rmSync(aside, { force: true });
-    throw error;
+  } finally {
+    release(aside);
   }
+}
+
+/** @param {string} directory whose sidecar is no longer true */
+export function forgetSidecar(directory) {
+  fs.rmSync(sidecarPath(directory), { force: true });
 }

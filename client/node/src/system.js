@@ -14,6 +14,14 @@ const GAIN = 0.95;
 export const TICK_MS = 20;
 
 /**
+ * @param {bigint} mtimeNs
+ * @returns {bigint} rounded down
+ */
+function microseconds(mtimeNs) {
+  return mtimeNs >= 0n ? mtimeNs / 1000n : -((-mtimeNs + 999n) / 1000n);
+}
+
+/**
  * Sets a modification time as exactly as Node.js can: to the microsecond, rounded down. The time goes in as text because a negative number would be taken
  * for "now"; the half keeps a binary fraction from falling below its microsecond, on whichever side of zero the system's truncation works.
  *
@@ -21,7 +29,7 @@ export const TICK_MS = 20;
  * @param {bigint} mtimeNs
  */
 export function setTime(path, mtimeNs) {
-  const micros = mtimeNs >= 0n ? mtimeNs / 1000n : -((-mtimeNs + 999n) / 1000n);
+  const micros = microseconds(mtimeNs);
   const text = String((Number(micros) + (micros < 0n ? -0.5 : 0.5)) / 1e6);
   fs.utimesSync(path, text, text);
 }
@@ -191,6 +199,18 @@ export function removeTree(path) {
 }
 
 /**
+ * @param {number} pid
+ * @returns {boolean} whether this host has such a process
+ */
+export function isAlive(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+}
+
+/**
  * Looks whether a browser of this host has the profile open: Chromium leaves a link `SingletonLock` that points to `host-pid`.
  *
  * @param {string} directory
@@ -204,29 +224,76 @@ export function liveBrowser(directory) {
     return undefined;
   }
   const [, host, pid] = /^(.*)-(\d+)$/.exec(target) ?? [];
-  if (!pid || host !== os.hostname()) return undefined;
-  try {
-    process.kill(Number(pid), 0);
-    return Number(pid);
-  } catch (error) {
-    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM' ? Number(pid) : undefined;
-  }
+  return pid && host === os.hostname() && isAlive(Number(pid)) ? Number(pid) : undefined;
 }
 
 /**
- * What a profile directory and this machine tell about where the profile can go.
+ * What a profile directory and this machine tell about where the profile can go; what they do not tell is left out.
  *
  * @param {string} directory
- * @returns {{ os: string, browserVersion: string }}
+ * @returns {{ os?: string, browserVersion?: string }}
  */
 export function origin(directory) {
   /** @type {Record<string, string>} */
   const systems = { linux: 'linux', darwin: 'macos', win32: 'windows' };
+  const system = systems[process.platform];
   let browserVersion = '';
   try {
     browserVersion = fs.readFileSync(`${directory}/Last Version`, 'utf8').trim().slice(0, 64);
   } catch {
     // Not every browser leaves its version; then it is unknown.
   }
-  return { os: systems[process.platform] ?? '', browserVersion };
+  return { ...(system && { os: system }), ...(browserVersion && { browserVersion }) };
+}
+
+/**
+ * @param {bigint} mtimeNs
+ * @returns {bigint} what a file has after `setTime`
+ */
+export function keptTime(mtimeNs) {
+  return microseconds(mtimeNs) * 1000n;
+}
+
+/**
+ * @param {string} path
+ * @param {{ mode: number, mtimeNs: bigint }} wanted
+ * @returns {boolean} whether it has them, as exactly as `setAttributes` can
+ */
+export function hasAttributes(path, { mode, mtimeNs }) {
+  const stat = lstat(path);
+  return stat !== undefined && Number(stat.mode & 0o7777n) === mode && microseconds(stat.mtimeNs) === microseconds(mtimeNs);
+}
+
+/**
+ * Gives a file a second name.
+ *
+ * @param {string} from
+ * @param {string} to
+ * @returns {boolean} false if this file system cannot, or does not allow it
+ */
+export function linkFile(from, to) {
+  try {
+    fs.linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? ''))
+      return false;
+    throw error;
+  }
+}
+
+/**
+ * @param {string} from
+ * @param {string} to sharing its blocks until one of them is written to, where the file system can do that
+ */
+export function copyFile(from, to) {
+  fs.copyFileSync(from, to, fs.constants.COPYFILE_FICLONE);
+}
+
+/**
+ * @param {string} message
+ * @param {string} code
+ */
+export function warn(message, code) {
+  process.emitWarning(message, { type: 'CloakroomWarning', code });
 }

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { backoff } from './backoff.js';
-import { enumValue } from './connection.js';
+import { enumValue } from './contract.js';
 import { CloakroomError } from './errors.js';
 import { change, duration, seconds, short } from './messages.js';
 
@@ -102,6 +102,8 @@ export class Watch {
           // The token was good once: the daemon has lost its keys, and with them everything else.
           [this.resumeToken, this.afterRevision, forgotten] = [undefined, undefined, true];
         } else if (!PASSING.includes(error.code)) throw error;
+        // Never reached at all: most likely a wrong address, which no patience mends.
+        if (error.reason === 'UNREACHABLE' && !this.connection.contact) throw error;
         pauseSeconds = error.retryDelaySeconds ?? 0;
       }
       failures++;

@@ -19,6 +19,7 @@ export class Daemon {
     /** @type {import('node:child_process').ChildProcess | undefined} */
     this.process = undefined;
     this.target = '127.0.0.1:0';
+    this.http = '';
     this.log = '';
   }
 
@@ -41,7 +42,7 @@ export class Daemon {
         resolve(said);
       });
     });
-    this.target = /grpc=(\S+)/.exec(line)?.[1] ?? assertNever(line);
+    [, this.target, this.http] = /grpc=(\S+) http=(\S+)/.exec(line) ?? assertNever(line);
     return this;
   }
 
@@ -65,7 +66,7 @@ export class Daemon {
  * @returns {never}
  */
 function assertNever(line) {
-  throw new Error(`cloakroomd's first line has no grpc address: ${line}`);
+  throw new Error(`cloakroomd's first line has no addresses: ${line}`);
 }
 
 /** @returns {Promise<string>} an address on which nothing listens */

@@ -42,6 +42,12 @@ export async function site(t) {
       const name = url.searchParams.get('name');
       response.setHeader('set-cookie', [`persistent=${name}; Max-Age=86400; HttpOnly; Path=/`, `session=${name}; HttpOnly; Path=/`]);
       response.end();
+    } else if (url.pathname === '/greeting') {
+      // A login without a form: it happens by coming here with a name. The title says who comes.
+      const name = url.searchParams.get('name');
+      if (name) response.setHeader('set-cookie', [`persistent=${name}; Max-Age=86400; HttpOnly; Path=/`, `session=${name}; HttpOnly; Path=/`]);
+      response.setHeader('content-type', 'text/html');
+      response.end(`<!doctype html><title>${name ? 'hello' : (request.headers.cookie ?? 'a stranger')}</title>`);
     } else if (url.pathname === '/cookies') {
       response.end(
         JSON.stringify(

@@ -1,8 +1,6 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
 import { test } from 'node:test';
 
 import { ServerCredentials } from '@grpc/grpc-js';
@@ -21,6 +19,7 @@ import {
   SessionDeleted,
   Unavailable,
 } from '../src/index.js';
+import { certificate } from '../support/certificate.js';
 import { failure } from '../support/failure.js';
 import { peer, refusal } from '../support/peer.js';
 import { temporary } from '../support/trees.js';
@@ -180,38 +179,14 @@ test('a token goes out as such, and never in the clear to another host', async (
 });
 
 test('TLS, with a client certificate', async (t) => {
-  const directory = temporary(t);
-  const file = (/** @type {string} */ name) => fs.readFileSync(`${directory}/${name}`);
-  execFileSync(
-    'openssl',
-    [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-days',
-      '2',
-      '-subj',
-      '/CN=daemon.test',
-      '-addext',
-      'subjectAltName=DNS:daemon.test',
-      '-keyout',
-      `${directory}/key`,
-      '-out',
-      `${directory}/cert`,
-    ],
-    { stdio: 'ignore' },
-  );
-  const credentials = ServerCredentials.createSsl(file('cert'), [{ private_key: file('key'), cert_chain: file('cert') }], true);
+  const { cert, key } = certificate(temporary(t), 'daemon.test');
+  const credentials = ServerCredentials.createSsl(cert, [{ private_key: key, cert_chain: cert }], true);
   const getSession = (/** @type {any} */ _, /** @type {any} */ answer) => answer(null, { session, revision: '1' });
-  const tls = { ca: file('cert'), cert: file('cert'), key: file('key'), serverName: 'daemon.test' };
+  const tls = { ca: cert, cert, key, serverName: 'daemon.test' };
   const { client, target } = await peer(t, { SessionService: { getSession } }, { credentials, client: { tls, token: 'secret' } });
   assert.equal((await client.sessions.get('s')).id, 's');
-  const stranger = new Client(target, { tls: { ca: file('cert'), serverName: 'other.test' } });
+  const stranger = new Client(target, { tls: { ca: cert, serverName: 'other.test' } });
   t.after(() => stranger.close());
   await assert.rejects(stranger.sessions.get('s', { timeoutSeconds: 2 }), Unavailable);
-  assert.throws(() => new Client(target, { tls: { cert: file('cert') } }), Invalid);
+  assert.throws(() => new Client(target, { tls: { cert } }), Invalid);
 });

@@ -13,7 +13,8 @@ import { loadSync } from '@grpc/proto-loader';
 
 import { capture } from '../src/capture.js';
 import { LocalError } from '../src/errors.js';
-import { Assembly, cut, diff, pack, scan } from '../src/profiles.js';
+import { Assembly, cut, pack } from '../src/framing.js';
+import { diff, place, scan, verify } from '../src/profiles.js';
 import { protoDirectory } from '../src/resources.js';
 import { readSidecar, sidecarPath, writeSidecar } from '../src/sidecar.js';
 import { liveBrowser, removeTree, setTime, signatureAt } from '../src/system.js';
@@ -104,9 +105,9 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
       assembly.accept({ message: 'records', records: records.deserialize(message) });
     }
     assembly.accept({ message: 'end', end: { manifestRoot: manifestRoot(after) } });
-    const complete = assembly.finish();
+    const { entries: complete, fresh } = verify(assembly);
     assert.deepEqual(manifestRoot(complete), manifestRoot(after));
-    assembly.place(complete, `${directory}/tree`, (base, name, to) => fs.copyFileSync(`${base.directory}/${name}`, to));
+    place(complete, fresh, assembly.base, `${directory}/target`, `${directory}/tree`);
     assert.deepEqual(picture(`${directory}/tree`), picture(`${directory}/new`));
     assert.ok(Object.keys(picture(`${directory}/new`)).length > 10, 'the trees are not trivial');
   });
@@ -148,7 +149,14 @@ test('a time that the file system cannot keep is remembered as it was stated', a
   await sleep(30);
   const [found] = await scan(`${directory}/p`, all);
   const entries = [{ ...found, mtimeNs: stated }];
-  writeSidecar(`${directory}/p`, { namespace: '', sessionId: 's', snapshotId: '0'.repeat(32), manifestRoot: manifestRoot(entries), entries });
+  writeSidecar(`${directory}/p`, {
+    namespace: '',
+    sessionId: 's',
+    snapshotId: '0'.repeat(32),
+    manifestRoot: manifestRoot(entries),
+    origin: {},
+    entries,
+  });
   const sidecar = readSidecar(`${directory}/p`, 's', '');
   const known = new Map(sidecar?.entries.map((entry) => [entry.path, entry]));
   const [untouched] = await scan(`${directory}/p`, all, known);
@@ -189,12 +197,14 @@ test('the sidecar is the shared format', async (t) => {
   fs.symlinkSync('d/f', `${directory}/p/l`);
   await sleep(30);
   const entries = await scan(`${directory}/p`, all);
-  const sidecar = { namespace: 'n', sessionId: 's', snapshotId: 'ab'.repeat(16), manifestRoot: manifestRoot(entries), entries };
+  const origin = { os: 'linux', brand: 'chromium', browserVersion: '1.2', passwordStore: 'basic' };
+  const sidecar = { namespace: 'n', sessionId: 's', snapshotId: 'ab'.repeat(16), manifestRoot: manifestRoot(entries), origin, entries };
   writeSidecar(`${directory}/p`, sidecar);
   assert.equal(sidecarPath(`${directory}/p`), `${directory}/p.cloakroom.json`);
   assert.equal(fs.statSync(`${directory}/p.cloakroom.json`).mode & 0o777, 0o600);
   const body = JSON.parse(fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8'));
-  assert.deepEqual(Object.keys(body), ['version', 'namespace', 'session_id', 'snapshot_id', 'manifest_root', 'entries']);
+  assert.deepEqual(Object.keys(body), ['version', 'namespace', 'session_id', 'snapshot_id', 'manifest_root', 'origin', 'entries']);
+  assert.deepEqual(body.origin, { os: 'linux', brand: 'chromium', browser_version: '1.2', password_store: 'basic' });
   assert.deepEqual(body.entries.map(Object.keys), [
     ['kind', 'path', 'mode', 'mtime_ns', 'size', 'stat'],
     ['kind', 'path', 'mode', 'mtime_ns', 'size', 'root', 'leaves', 'stat'],
@@ -206,6 +216,9 @@ test('the sidecar is the shared format', async (t) => {
   assert.equal(Buffer.from(body.entries[1].leaves, 'base64').length, 32);
   assert.deepEqual([body.entries[2].mode, body.entries[2].mtime_ns, body.entries[2].size], [0o777, '0', 3]);
   assert.deepEqual(readSidecar(`${directory}/p`, 's', 'n'), sidecar);
+  const { origin: _, ...without } = body;
+  fs.writeFileSync(`${directory}/p.cloakroom.json`, JSON.stringify(without));
+  assert.deepEqual(readSidecar(`${directory}/p`, 's', 'n'), { ...sidecar, origin: {} }, 'one from before there were origins');
 });
 
 test('a sidecar that is damaged, or of another session, counts as none', async (t) => {
@@ -213,7 +226,14 @@ test('a sidecar that is damaged, or of another session, counts as none', async (
   fs.mkdirSync(`${directory}/p`);
   fs.writeFileSync(`${directory}/p/f`, 'x');
   const entries = await scan(`${directory}/p`, all);
-  writeSidecar(`${directory}/p`, { namespace: 'n', sessionId: 's', snapshotId: 'ab'.repeat(16), manifestRoot: manifestRoot(entries), entries });
+  writeSidecar(`${directory}/p`, {
+    namespace: 'n',
+    sessionId: 's',
+    snapshotId: 'ab'.repeat(16),
+    manifestRoot: manifestRoot(entries),
+    origin: {},
+    entries,
+  });
   const sound = fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8');
   assert.ok(readSidecar(`${directory}/p`, 's', 'n'));
   assert.ok(readSidecar(`${directory}/p`, 's', ''));

@@ -7,7 +7,8 @@ import { test } from 'node:test';
 
 import { LoadFailed } from '../src/errors.js';
 import { faultInPath, faultInTarget } from '../src/paths.js';
-import { Assembly, diff, scan } from '../src/profiles.js';
+import { Assembly } from '../src/framing.js';
+import { diff, place, scan, verify } from '../src/profiles.js';
 import { LEAF, manifestRoot } from '../src/tree.js';
 import { entriesOf, entryOf, leavesOf, picture, plant, temporary } from '../support/trees.js';
 import { content, vectors } from '../support/vectors.js';
@@ -120,8 +121,8 @@ async function assemble(directory, { base, messages }) {
   const assembly = new Assembly(`${directory}/shelf`, { directory: `${directory}/base`, snapshotId: 'base', entries });
   const root = Buffer.from(messages.find((/** @type {any} */ message) => message.end)?.end.manifest_root ?? '', 'hex');
   for (const message of messages) assembly.accept(wire(message, root));
-  const complete = assembly.finish();
-  assembly.place(complete, `${directory}/tree`, (from, name, to) => fs.copyFileSync(`${from.directory}/${name}`, to));
+  const { entries: complete, fresh } = verify(assembly);
+  place(complete, fresh, assembly.base, `${directory}/target`, `${directory}/tree`);
 }
 
 for (const vector of vectors('loads.json').fine) {

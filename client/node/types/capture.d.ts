@@ -13,6 +13,16 @@ export function compileGlob(glob: string): (path: string) => boolean;
  */
 export function capture({ policy, include, exclude }?: CaptureOptions): (path: string) => boolean;
 /**
+ * Looks whether what is saved is a browser's profile at all. It is saved in any case; but a wrong directory is noticed late.
+ *
+ * @param {string} directory
+ * @param {{ path: string }[]} entries
+ * @returns {import('./messages.js').Warning[]}
+ */
+export function oddities(directory: string, entries: {
+    path: string;
+}[]): import("./messages.js").Warning[];
+/**
  * how much to leave out: `client/capture.json` says what and why
  */
 export type CapturePolicy = "default" | "lean" | "full";

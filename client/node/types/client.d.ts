@@ -1,7 +1,7 @@
 /** A client of one cloakroomd, or of several replicas behind one address. */
 export class Client {
     /**
-     * @param {string} [target] such as `127.0.0.1:7700` or `dns:///cloakroom.example:7700`
+     * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
      * @param {import('./connection.js').ClientOptions} [options]
      */
     constructor(target?: string, options?: import("./connection.js").ClientOptions);
@@ -14,19 +14,19 @@ export class Client {
      *
      * @param {string} sessionId
      * @param {string} directory must not exist, unless `replace` is said
-     * @param {import('./transfers.js').LoadOptions} [options]
-     * @returns {Promise<import('./transfers.js').Loaded>}
+     * @param {import('./messages.js').LoadOptions} [options]
+     * @returns {Promise<import('./messages.js').Loaded>}
      */
-    load(sessionId: string, directory: string, options?: import("./transfers.js").LoadOptions): Promise<import("./transfers.js").Loaded>;
+    load(sessionId: string, directory: string, options?: import("./messages.js").LoadOptions): Promise<import("./messages.js").Loaded>;
     /**
      * Saves a directory as the session's new head. Only what differs from the snapshot that it was loaded from, or saved as last, travels.
      *
      * @param {string} sessionId
      * @param {string} directory a profile whose browser has exited
-     * @param {import('./transfers.js').SaveOptions} [options]
-     * @returns {Promise<import('./transfers.js').Saved>}
+     * @param {import('./messages.js').SaveOptions} [options]
+     * @returns {Promise<import('./messages.js').Saved>}
      */
-    save(sessionId: string, directory: string, options?: import("./transfers.js").SaveOptions): Promise<import("./transfers.js").Saved>;
+    save(sessionId: string, directory: string, options?: import("./messages.js").SaveOptions): Promise<import("./messages.js").Saved>;
     /**
      * Says what became of a save.
      *

@@ -1,27 +1,24 @@
-/**
- * The contract's name of an enum value. One that does not exist must be refused here: on the wire it would count as not given.
- *
- * @param {'SessionState' | 'TtlMode' | 'ChangeKind'} type
- * @param {string} value as callers write it
- * @returns {string}
- */
-export function enumValue(type: "SessionState" | "TtlMode" | "ChangeKind", value: string): string;
 /** One channel to the daemon, with its credentials, its retry policy, and errors in this package's classes. */
 export class Connection {
     /**
      * @param {string} target
      * @param {ClientOptions} given
      */
-    constructor(target: string, { namespace, token, tls, insecure, timeoutSeconds, stallSeconds }: ClientOptions);
+    constructor(target: string, { namespace, token, tls, insecure, timeoutSeconds, stallSeconds, patienceSeconds }: ClientOptions);
+    address: import("./address.js").Address;
     /** @type {Set<Guard>} */
     running: Set<Guard>;
     closed: boolean;
+    /** Whether the daemon was ever reached. */
+    contact: boolean;
     target: string;
     loopback: boolean;
     namespace: string;
     token: string | undefined;
-    timeoutSeconds: number | undefined;
+    timeoutSeconds: number;
     stallSeconds: number;
+    patienceSeconds: number | undefined;
+    channel: Channel;
     /** @type {Record<string, any>} */
     services: Record<string, any>;
     /** @returns {Metadata} */
@@ -39,12 +36,25 @@ export class Connection {
     /** @param {AbortSignal} [signal] */
     check(signal?: AbortSignal): void;
     /**
-     * Waits until the daemon can be reached, so that a stream does not wait for ever for one that is not there.
+     * Waits for the daemon, as long as the client's patience lasts; then says why it cannot be reached.
      *
      * @param {AbortSignal} [signal]
+     * @param {number} [mostSeconds]
      * @returns {Promise<void>}
      */
-    ready(signal?: AbortSignal): Promise<void>;
+    reach(signal?: AbortSignal, mostSeconds?: number): Promise<void>;
+    /**
+     * @param {connectivityState} state
+     * @param {number} end when it is not waited for any longer
+     * @param {AbortSignal} [signal]
+     * @returns {Promise<void>} when the channel has another state, or it is too late
+     */
+    stateAfter(state: connectivityState, end: number, signal?: AbortSignal): Promise<void>;
+    /**
+     * @param {number} seconds for how long it was waited for
+     * @returns {Promise<Unavailable>}
+     */
+    unreachable(seconds: number): Promise<Unavailable>;
     /**
      * A call with one answer to many requests. The next request is not made before the one before it has found room.
      *
@@ -72,27 +82,7 @@ export class Connection {
     /** Closes the channel; calls that still run are ended. */
     close(): void;
 }
-/**
- * How to authenticate the daemon, and this client to it.
- */
-export type TlsOptions = {
-    /**
-     * PEM certificates to trust instead of the system's
-     */
-    ca?: string | Uint8Array<ArrayBufferLike> | undefined;
-    /**
-     * PEM certificate chain of this client, for mutual TLS
-     */
-    cert?: string | Uint8Array<ArrayBufferLike> | undefined;
-    /**
-     * PEM private key of this client
-     */
-    key?: string | Uint8Array<ArrayBufferLike> | undefined;
-    /**
-     * the name in the daemon's certificate, if it is not that of the target
-     */
-    serverName?: string | undefined;
-};
+export type TlsOptions = import("./address.js").TlsOptions;
 export type ClientOptions = {
     /**
      * empty for the caller's own
@@ -103,24 +93,29 @@ export type ClientOptions = {
      */
     token?: string | undefined;
     /**
-     * true for the system's authorities
+     * true for the system's authorities; an `https://` target means that too
      */
-    tls?: boolean | TlsOptions | undefined;
+    tls?: boolean | import("./address.js").TlsOptions | undefined;
     /**
      * send the token in the clear to other hosts too
      */
     insecure?: boolean | undefined;
     /**
-     * bounds every single call; if not given, as the published policy says
+     * bounds every single call: 10 if not given, as the published policy says
      */
     timeoutSeconds?: number | undefined;
     /**
      * for how long a save or load may stand still: 60 if not given
      */
     stallSeconds?: number | undefined;
+    /**
+     * for how long a call, within its timeout, waits for a daemon that cannot be reached. If not given, 2 before the first contact, when
+     * a wrong address is more likely than a daemon that is about to start, and 30 after it, for a restart
+     */
+    patienceSeconds?: number | undefined;
 };
 /**
- * `signal` ends the call; `timeoutSeconds` is its deadline, if sooner than the policy's
+ * `signal` ends the call; `timeoutSeconds` bounds it in place of the client's
  */
 export type CallOptions = {
     signal?: AbortSignal;
@@ -133,31 +128,8 @@ export type StreamOptions = {
     signal?: AbortSignal;
     quietSeconds?: () => number;
 };
-/** Ends a call that stands still, that its caller gives up, or whose client is closed. */
-declare class Guard {
-    /**
-     * @param {Connection} connection
-     * @param {{ cancel(): void }} call
-     * @param {AbortSignal} [signal]
-     * @param {() => number} [quietSeconds]
-     */
-    constructor(connection: Connection, call: {
-        cancel(): void;
-    }, signal?: AbortSignal, quietSeconds?: () => number);
-    connection: Connection;
-    call: {
-        cancel(): void;
-    };
-    signal: AbortSignal | undefined;
-    quietSeconds: (() => number) | undefined;
-    silence: number;
-    abort: () => void;
-    moved(): void;
-    timer: NodeJS.Timeout | undefined;
-    pause(): void;
-    /** @param {unknown} error */
-    explain(error: unknown): any;
-    stop(): void;
-}
+import { Guard } from './guard.js';
+import { Channel } from '@grpc/grpc-js';
 import { Metadata } from '@grpc/grpc-js';
-export {};
+import { connectivityState } from '@grpc/grpc-js';
+import { Unavailable } from './errors.js';

@@ -90,7 +90,10 @@ export class Denied extends CloakroomError {
 /** A quota, the daemon's capacity or a disk is used up. */
 export class Exhausted extends CloakroomError {
 }
-/** The daemon or one of its stores cannot be reached, or did not answer in time. */
+/**
+ * The daemon or one of its stores cannot be reached, or did not answer in time. Besides the contract's reasons: UNREACHABLE if there was no connection to the daemon for as
+ * long as the client's patience lasted.
+ */
 export class Unavailable extends CloakroomError {
 }
 /** Stored bytes are damaged, as found by the daemon. Nothing was changed. */
@@ -99,7 +102,10 @@ export class DataCorrupt extends CloakroomError {
 /** The call was given up, because its client was closed. */
 export class Cancelled extends CloakroomError {
 }
-/** A fault of the daemon itself, or an answer that this client does not understand. */
+/**
+ * A fault of the daemon itself, or an answer that this client does not understand. Besides the contract's reasons: NOT_CLOAKROOM if what answers at the target is something
+ * else.
+ */
 export class Internal extends CloakroomError {
 }
 /**

@@ -80,6 +80,51 @@
  * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED`
  * @property {string} reason why, as given by the caller of `invalidate` or `transition`
  */
+/** @typedef {{ code: string, message: string }} Warning `code` is such as `CLOAKROOM_EMPTY_PROFILE` */
+/**
+ * @typedef {object} SaveExtras
+ * @property {object | string | Uint8Array} [storageState] Playwright's storage state, to be saved and restored with the profile
+ * @property {string} [uploadId] names this save for repetitions; made by the client if not given
+ * @property {string} [etag] only if the session still has this
+ * @property {number} [leaseToken] the lease under which this is saved
+ * @property {Partial<Portability>} [portability] where the profile comes from, as far as the caller knows better; what is not known at all stays as it was loaded
+ * @property {boolean} [force] save although a live browser holds the profile; what it has not yet written is then missing
+ * @property {boolean} [compress] pack the data on its way; if not given, unless the daemon is on this host and there is much of it
+ * @property {Progress} [progress]
+ * @property {AbortSignal} [signal]
+ */
+/** @typedef {SaveExtras & import('./capture.js').CaptureOptions} SaveOptions */
+/**
+ * @typedef {object} Saved
+ * @property {Snapshot} snapshot the session's new head
+ * @property {number} revision the revision of the change
+ * @property {string} sessionEtag the session's etag after the save; empty if the answer was lost and the save was found committed afterwards
+ * @property {string} uploadId names this save; give it back to repeat it
+ * @property {number} messages how many were sent; 0 if the answer was lost
+ * @property {number} wireBytes their bytes, before gRPC frames them; 0 if the answer was lost
+ * @property {Warning[]} warnings what is strange about it, also emitted as warnings of the process
+ */
+/**
+ * @typedef {object} LoadOptions
+ * @property {string} [snapshotId] the wanted snapshot; the head if not given
+ * @property {string} [have] a directory with a former snapshot of the session: what is unchanged comes from it; with `replace` the directory itself if not given
+ * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end
+ * @property {boolean} [force] replace it although a live browser holds it
+ * @property {boolean} [withStorageState] also the storage state that was saved with the snapshot
+ * @property {boolean} [compress] have the data packed on its way; if not given, unless the daemon is on this host
+ * @property {number} [minRevision] nothing older than this
+ * @property {Progress} [progress]
+ * @property {AbortSignal} [signal]
+ */
+/**
+ * @typedef {object} Loaded
+ * @property {string} directory where the profile is
+ * @property {Snapshot} snapshot what it is
+ * @property {string} baseSnapshotId what the stream was a difference to; empty for a full load
+ * @property {number} contentBytes bytes of file content that travelled, unpacked
+ * @property {any} storageState the storage state, if it was asked for and saved with the snapshot
+ * @property {Buffer | undefined} storageStateBytes the same byte for byte
+ */
 /** @typedef {'file' | 'directory' | 'link'} EntryKind what an entry of a profile is */
 /**
  * One file, directory or link of a profile.
@@ -375,6 +420,134 @@ export type Change = {
      * why, as given by the caller of `invalidate` or `transition`
      */
     reason: string;
+};
+/**
+ * `code` is such as `CLOAKROOM_EMPTY_PROFILE`
+ */
+export type Warning = {
+    code: string;
+    message: string;
+};
+export type SaveExtras = {
+    /**
+     * Playwright's storage state, to be saved and restored with the profile
+     */
+    storageState?: string | object | Uint8Array<ArrayBufferLike> | undefined;
+    /**
+     * names this save for repetitions; made by the client if not given
+     */
+    uploadId?: string | undefined;
+    /**
+     * only if the session still has this
+     */
+    etag?: string | undefined;
+    /**
+     * the lease under which this is saved
+     */
+    leaseToken?: number | undefined;
+    /**
+     * where the profile comes from, as far as the caller knows better; what is not known at all stays as it was loaded
+     */
+    portability?: Partial<Portability> | undefined;
+    /**
+     * save although a live browser holds the profile; what it has not yet written is then missing
+     */
+    force?: boolean | undefined;
+    /**
+     * pack the data on its way; if not given, unless the daemon is on this host and there is much of it
+     */
+    compress?: boolean | undefined;
+    progress?: Progress | undefined;
+    signal?: AbortSignal | undefined;
+};
+export type SaveOptions = SaveExtras & import("./capture.js").CaptureOptions;
+export type Saved = {
+    /**
+     * the session's new head
+     */
+    snapshot: Snapshot;
+    /**
+     * the revision of the change
+     */
+    revision: number;
+    /**
+     * the session's etag after the save; empty if the answer was lost and the save was found committed afterwards
+     */
+    sessionEtag: string;
+    /**
+     * names this save; give it back to repeat it
+     */
+    uploadId: string;
+    /**
+     * how many were sent; 0 if the answer was lost
+     */
+    messages: number;
+    /**
+     * their bytes, before gRPC frames them; 0 if the answer was lost
+     */
+    wireBytes: number;
+    /**
+     * what is strange about it, also emitted as warnings of the process
+     */
+    warnings: Warning[];
+};
+export type LoadOptions = {
+    /**
+     * the wanted snapshot; the head if not given
+     */
+    snapshotId?: string | undefined;
+    /**
+     * a directory with a former snapshot of the session: what is unchanged comes from it; with `replace` the directory itself if not given
+     */
+    have?: string | undefined;
+    /**
+     * put the profile in the place of what is there, in one step at the end
+     */
+    replace?: boolean | undefined;
+    /**
+     * replace it although a live browser holds it
+     */
+    force?: boolean | undefined;
+    /**
+     * also the storage state that was saved with the snapshot
+     */
+    withStorageState?: boolean | undefined;
+    /**
+     * have the data packed on its way; if not given, unless the daemon is on this host
+     */
+    compress?: boolean | undefined;
+    /**
+     * nothing older than this
+     */
+    minRevision?: number | undefined;
+    progress?: Progress | undefined;
+    signal?: AbortSignal | undefined;
+};
+export type Loaded = {
+    /**
+     * where the profile is
+     */
+    directory: string;
+    /**
+     * what it is
+     */
+    snapshot: Snapshot;
+    /**
+     * what the stream was a difference to; empty for a full load
+     */
+    baseSnapshotId: string;
+    /**
+     * bytes of file content that travelled, unpacked
+     */
+    contentBytes: number;
+    /**
+     * the storage state, if it was asked for and saved with the snapshot
+     */
+    storageState: any;
+    /**
+     * the same byte for byte
+     */
+    storageStateBytes: Buffer | undefined;
 };
 /**
  * what an entry of a profile is

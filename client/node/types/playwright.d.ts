@@ -51,11 +51,11 @@ export function launch<C extends Context>(browserType: BrowserType<C>, directory
  * @param {string} sessionId
  * @param {BrowserType<C>} browserType
  * @param {string} directory where the profile goes; what is there is replaced
- * @param {Record<string, any> & { load?: import('./transfers.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own, and how to load
  * @returns {Promise<C>}
  */
 export function openContext<C extends Context>(client: Client, sessionId: string, browserType: BrowserType<C>, directory: string, { load, ...options }?: Record<string, any> & {
-    load?: import("./transfers.js").LoadOptions;
+    load?: import("./messages.js").LoadOptions;
 }): Promise<C>;
 /**
  * Takes the storage state, closes the browser, waits until it has exited, and saves both as the session's new head. IndexedDB goes with the profile, as a difference; with
@@ -65,12 +65,12 @@ export function openContext<C extends Context>(client: Client, sessionId: string
  * @param {string} sessionId
  * @param {Context} context
  * @param {string} directory its profile
- * @param {import('./transfers.js').SaveOptions & { indexedDB?: boolean }} [options]
- * @returns {Promise<import('./transfers.js').Saved>}
+ * @param {import('./messages.js').SaveOptions & { indexedDB?: boolean }} [options]
+ * @returns {Promise<import('./messages.js').Saved>}
  */
-export function saveContext(client: Client, sessionId: string, context: Context, directory: string, { indexedDB, ...options }?: import("./transfers.js").SaveOptions & {
+export function saveContext(client: Client, sessionId: string, context: Context, directory: string, { indexedDB, ...options }?: import("./messages.js").SaveOptions & {
     indexedDB?: boolean;
-}): Promise<import("./transfers.js").Saved>;
+}): Promise<import("./messages.js").Saved>;
 /** @typedef {import('./client.js').Client} Client */
 /** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
 /** @typedef {{ cookies: Cookie[], origins: any[] }} StorageState as Playwright's `storageState()` gives it */

@@ -16,81 +16,50 @@ export function scan(directory: string, keeps: (path: string) => boolean, known?
  */
 export function diff(base: Entry[], next: Entry[]): Difference;
 /**
- * Cuts a difference where its messages are full.
+ * Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels.
  *
- * @param {Difference} change
- * @returns {Generator<Difference>} the same, in pieces that fit a message each
- */
-export function cut({ entries, removed, runs }: Difference): Generator<Difference>;
-/**
- * Reads the data of a piece, which must still be what was hashed, and packs it.
- *
+ * @param {Connection} connection
+ * @param {string} sessionId
  * @param {string} directory
- * @param {Entry[]} all the entries of the whole difference
- * @param {Difference} piece
- * @param {number} [level] how hard to pack the data; 0 for not at all
- * @returns {Promise<any>} a `ProfileRecords`
+ * @param {import('./messages.js').SaveOptions} [options]
+ * @returns {Promise<import('./messages.js').Saved>}
  */
-export function pack(directory: string, all: Entry[], { entries, removed, runs }: Difference, level?: number): Promise<any>;
-/** Takes a load's messages and makes a directory of them, in a workspace beside the place where it will stand. Nothing gets a name from the wire before all is verified. */
-export class Assembly {
-    /**
-     * @param {string} workspace an empty directory
-     * @param {Base} [base]
-     */
-    constructor(workspace: string, base?: Base);
-    named: (Entry & {
-        covered: Uint8Array;
-    })[];
-    removed: Set<string>;
+export function save(connection: Connection, sessionId: string, directory: string, options?: import("./messages.js").SaveOptions): Promise<import("./messages.js").Saved>;
+/**
+ * Loads a snapshot into a directory. The directory appears at the end, complete and verified, or not at all: until then all happens in a workspace beside it, and what is
+ * there stays as it is.
+ *
+ * @param {Connection} connection
+ * @param {string} sessionId
+ * @param {string} directory
+ * @param {import('./messages.js').LoadOptions} [options]
+ * @returns {Promise<import('./messages.js').Loaded>}
+ */
+export function load(connection: Connection, sessionId: string, directory: string, options?: import("./messages.js").LoadOptions): Promise<import("./messages.js").Loaded>;
+/**
+ * Looks whether what was received is what was announced: each file's root, and that of the whole.
+ *
+ * @param {Assembly} assembly
+ * @returns {{ entries: Entry[], fresh: Map<string, string> }} what the directory will hold, in order of the paths, and where what came anew lies
+ */
+export function verify(assembly: Assembly): {
+    entries: Entry[];
     fresh: Map<string, string>;
-    storageState: Buffer[];
-    begin: any;
-    root: Buffer | undefined;
-    workspace: string;
-    base: Base | undefined;
-    /**
-     * @param {any} message a `LoadProfileResponse`
-     */
-    accept(message: any): void;
-    /**
-     * @param {any} records a `ProfileRecords`
-     */
-    records({ entries, runs, removed, codec, data, dataSize }: any): void;
-    /**
-     * @param {number} number
-     * @param {number} first
-     * @param {number} count
-     * @param {Buffer} bytes
-     */
-    write(number: number, first: number, count: number, bytes: Buffer): void;
-    /**
-     * @param {number} number
-     * @param {number} first
-     * @param {number} count
-     * @param {string} source
-     * @param {number} sourceFirst
-     */
-    copy(number: number, first: number, count: number, source: string, sourceFirst: number): void;
-    /** @returns {Entry[]} what the directory will hold, in order of the paths: complete, and with every root as announced */
-    finish(): Entry[];
-    /**
-     * @param {Entry[]} entries what `finish` gave
-     * @param {string} tree a place for it, in the workspace
-     * @param {(base: Base, path: string, to: string) => void} take brings an unchanged file
-     */
-    place(entries: Entry[], tree: string, take: (base: Base, path: string, to: string) => void): void;
-}
+};
+/**
+ * Builds the whole tree aside. What is unchanged comes from the former directory: by a second name for the file where that directory is about to give way, so that it stays
+ * whole until then; by a copy where it stays, because two directories must not write into each other's files.
+ *
+ * @param {Entry[]} entries
+ * @param {Map<string, string>} fresh
+ * @param {Base | undefined} base
+ * @param {string} target where the tree will stand
+ * @param {string} tree a place for it, in the workspace
+ */
+export function place(entries: Entry[], fresh: Map<string, string>, base: Base | undefined, target: string, tree: string): void;
+export type Connection = import("./connection.js").Connection;
+export type Assembly = import("./framing.js").Assembly;
+export type Base = import("./framing.js").Base;
 export type Entry = import("./messages.js").Entry;
 export type Run = import("./messages.js").Run;
 export type Difference = import("./messages.js").Difference;
-/**
- * a directory that holds a snapshot; `seen`: its `stat` now
- */
-export type Base = {
-    directory: string;
-    snapshotId: string;
-    entries: Map<string, Entry & {
-        seen: string;
-    }>;
-};

@@ -5,11 +5,15 @@
  */
 export function captureRules(): any;
 /**
- * The published retry policy.
+ * The published retry policy, as this client uses it: it gives every change a request id, so all calls with one answer may be repeated alike. Their timeout is taken out,
+ * so that a caller may choose a longer one.
  *
- * @returns {string} JSON
+ * @returns {{ json: string, timeoutSeconds: number }}
  */
-export function serviceConfig(): string;
+export function serviceConfig(): {
+    json: string;
+    timeoutSeconds: number;
+};
 /** The directory that holds `cloakroom/v1`. */
 export const protoDirectory: string;
 /** The directory that holds the part of `google/rpc` that errors use. */

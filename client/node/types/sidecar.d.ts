@@ -1,5 +1,3 @@
-/** @typedef {import('./messages.js').Entry} Entry */
-/** @typedef {{ namespace: string, sessionId: string, snapshotId: string, manifestRoot: Buffer, entries: Entry[] }} Sidecar */
 /**
  * @param {string} directory
  * @returns {string} where its sidecar is
@@ -16,12 +14,19 @@ export function readSidecar(directory: string, sessionId: string, namespace: str
  * @param {string} directory
  * @param {Sidecar} sidecar
  */
-export function writeSidecar(directory: string, { namespace, sessionId, snapshotId, manifestRoot, entries }: Sidecar): void;
+export function writeSidecar(directory: string, { namespace, sessionId, snapshotId, manifestRoot, origin, entries }: Sidecar): void;
+/** @param {string} directory whose sidecar is no longer true */
+export function forgetSidecar(directory: string): void;
 export type Entry = import("./messages.js").Entry;
+/**
+ * what stays true of a snapshot's portability when a save does not find it out anew
+ */
+export type Origin = Partial<import("./messages.js").Portability>;
 export type Sidecar = {
     namespace: string;
     sessionId: string;
     snapshotId: string;
     manifestRoot: Buffer;
+    origin: Origin;
     entries: Entry[];
 };

@@ -93,6 +93,11 @@ export function inflate(data: Buffer, most: number): Buffer;
  */
 export function removeTree(path: string): void;
 /**
+ * @param {number} pid
+ * @returns {boolean} whether this host has such a process
+ */
+export function isAlive(pid: number): boolean;
+/**
  * Looks whether a browser of this host has the profile open: Chromium leaves a link `SingletonLock` that points to `host-pid`.
  *
  * @param {string} directory
@@ -100,15 +105,47 @@ export function removeTree(path: string): void;
  */
 export function liveBrowser(directory: string): number | undefined;
 /**
- * What a profile directory and this machine tell about where the profile can go.
+ * What a profile directory and this machine tell about where the profile can go; what they do not tell is left out.
  *
  * @param {string} directory
- * @returns {{ os: string, browserVersion: string }}
+ * @returns {{ os?: string, browserVersion?: string }}
  */
 export function origin(directory: string): {
-    os: string;
-    browserVersion: string;
+    os?: string;
+    browserVersion?: string;
 };
+/**
+ * @param {bigint} mtimeNs
+ * @returns {bigint} what a file has after `setTime`
+ */
+export function keptTime(mtimeNs: bigint): bigint;
+/**
+ * @param {string} path
+ * @param {{ mode: number, mtimeNs: bigint }} wanted
+ * @returns {boolean} whether it has them, as exactly as `setAttributes` can
+ */
+export function hasAttributes(path: string, { mode, mtimeNs }: {
+    mode: number;
+    mtimeNs: bigint;
+}): boolean;
+/**
+ * Gives a file a second name.
+ *
+ * @param {string} from
+ * @param {string} to
+ * @returns {boolean} false if this file system cannot, or does not allow it
+ */
+export function linkFile(from: string, to: string): boolean;
+/**
+ * @param {string} from
+ * @param {string} to sharing its blocks until one of them is written to, where the file system can do that
+ */
+export function copyFile(from: string, to: string): void;
+/**
+ * @param {string} message
+ * @param {string} code
+ */
+export function warn(message: string, code: string): void;
 /** Longer than a tick of any file system's clock that keeps better times than seconds. */
 export const TICK_MS: 20;
 import fs from 'node:fs';

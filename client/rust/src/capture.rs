@@ -73,7 +73,12 @@ impl Capture {
     /// # Errors
     /// `CAPTURE_RULE` naming a glob that is bad.
     pub fn new(policy: Policy, include: &[String], exclude: &[String]) -> Result<Self> {
-        let file: File = serde_json::from_str(RULES).map_err(|error| Error::local("CAPTURE_RULE", format!("capture.json: {error}")))?;
+        Self::read(RULES, policy, include, exclude)
+    }
+
+    /// The same with other rules than the shared ones.
+    pub(crate) fn read(rules: &str, policy: Policy, include: &[String], exclude: &[String]) -> Result<Self> {
+        let file: File = serde_json::from_str(rules).map_err(|error| Error::local("CAPTURE_RULE", format!("capture.json: {error}")))?;
         let globs = |texts: &[String]| texts.iter().map(|text| Glob::parse(text)).collect::<Result<Vec<_>>>();
         let never: Vec<_> = file.never.into_iter().map(|rule| rule.glob).collect();
         let drops = |rule: &Rule| rule.drop.iter().any(|name| name == policy.name());
@@ -155,12 +160,28 @@ impl Segment {
     }
 }
 
+/// Goes on greedily; on a mismatch the last `**` takes one segment more. Trying every `**` anew would take time exponential in their number.
 fn segments_match(globs: &[Segment], path: &[&str]) -> bool {
-    match (globs.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((Segment::Deep, rest)), _) => (0..=path.len()).any(|skip| segments_match(rest, &path[skip..])),
-        (Some((glob, rest)), Some((segment, deeper))) => glob.matches(segment) && segments_match(rest, deeper),
-        (None, Some(_)) | (Some(_), None) => false,
+    let (mut glob, mut at, mut deep) = (0, 0, None);
+    loop {
+        match (globs.get(glob), path.get(at)) {
+            (Some(Segment::Deep), _) => {
+                glob += 1;
+                deep = Some((glob, at));
+            }
+            (Some(wanted), Some(segment)) if wanted.matches(segment) => {
+                glob += 1;
+                at += 1;
+            }
+            (None, None) => return true,
+            _ => match &mut deep {
+                Some((behind, taken)) if *taken < path.len() => {
+                    *taken += 1;
+                    (glob, at) = (*behind, *taken);
+                }
+                _ => return false,
+            },
+        }
     }
 }
 
@@ -206,6 +227,14 @@ mod tests {
 
     fn texts(value: &Value) -> Vec<String> {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn many_deep_segments_take_no_time() {
+        let glob = Glob::parse(&format!("/{}a", "**/".repeat(30))).unwrap();
+        let path = vec!["b"; 64];
+        assert!(!glob.matches(&path));
+        assert!(glob.matches(&[&path[..], &["a"]].concat()) && glob.matches(&["a"]));
     }
 
     #[test]

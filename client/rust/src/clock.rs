@@ -1,12 +1,11 @@
 //! The one home of clocks and randomness in this client.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
+
+use crate::hex::hex;
 
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "the one home of the wall clock")]
@@ -34,10 +33,7 @@ fn random<const N: usize>() -> [u8; N] {
 
 /// 32 hexadecimal digits that nobody else has: for uploads, requests and names of files set aside.
 pub(crate) fn random_id() -> String {
-    random::<16>().iter().fold(String::with_capacity(32), |mut id, byte| {
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+    hex(&random::<16>())
 }
 
 /// Somewhere between nothing and `delay`, so that many clients do not come back at once.

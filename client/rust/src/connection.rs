@@ -1,32 +1,28 @@
-//! The connection: one channel, credentials on every call, and repetition by the published service config.
+//! The connection: one channel, and credentials on every call.
 
 use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use cloakroom_api::{
-    SERVICE_CONFIG,
-    v1::{
-        admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient, profile_service_client::ProfileServiceClient,
-        session_service_client::SessionServiceClient,
-    },
+use cloakroom_api::v1::{
+    admin_service_client::AdminServiceClient, invalidation_service_client::InvalidationServiceClient, profile_service_client::ProfileServiceClient,
+    session_service_client::SessionServiceClient,
 };
-use tokio::time::Instant;
 use tonic::{
-    Code, Request, Response, Status,
+    Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::{
-    clock,
-    error::{Error, Kind, Result, never_sent},
+    error::{Error, Result},
+    retry::{Attempts, RetryPolicy, Throttle},
 };
 
 /// Largest message that is taken from the daemon.
@@ -51,8 +47,8 @@ pub struct Options {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// Deadline of a unary call with all its repetitions; by default what the published service config says (10 s).
     pub timeout: Option<Duration>,
-    /// Whether a unary call waits, until its deadline, for a daemon that is not there yet. On by default; off, as in the published service config, the first
-    /// refused connection is the answer.
+    /// Whether a call waits for a daemon that is not there: before the first contact for two seconds, for a wrong address is more likely than a daemon that is about to start;
+    /// after it until its deadline. On by default; off, as in the published service config, the first refused connection is the answer.
     pub wait_for_ready: bool,
 }
 
@@ -83,8 +79,10 @@ pub struct Client {
     pub(crate) namespace: Arc<str>,
     channel: Channel,
     credentials: Credentials,
-    policy: RetryPolicy,
-    throttle: Arc<Throttle>,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) throttle: Arc<Throttle>,
+    /// Whether something answered at least once.
+    pub(crate) seen: Arc<AtomicBool>,
     /// The daemon is on this machine, where packing costs more than it saves.
     pub(crate) loopback: bool,
 }
@@ -104,8 +102,8 @@ impl Interceptor for Credentials {
 pub(crate) type Transport = InterceptedService<Channel, Credentials>;
 
 impl Client {
-    /// Prepares a connection to `target`, such as `http://127.0.0.1:7700` or `https://cloakroom.internal:7700`; `http://` may be left out. It connects with the
-    /// first call.
+    /// Prepares a connection to `target`, such as `http://127.0.0.1:7700` or `https://cloakroom.internal:7700`; `http://` may be left out, and with
+    /// `https://` the port (443). It connects with the first call.
     ///
     /// # Errors
     /// `OPTION` when the target, the token or a certificate cannot be used.
@@ -113,6 +111,7 @@ impl Client {
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn connect(target: &str, options: Options) -> Result<Self> {
+        let target = target.trim();
         let endpoint = endpoint(target, options.ca_certificate, options.identity)?;
         let loopback = endpoint.uri().host().is_some_and(|host| host.starts_with("127.") || host == "localhost" || host == "[::1]");
         let bearer = options.token.map(|token| format!("Bearer {token}").parse());
@@ -129,7 +128,8 @@ impl Client {
             namespace: options.namespace.into(),
             channel: endpoint.connect_lazy(),
             credentials: Credentials(token),
-            throttle: Arc::new(Throttle(AtomicI64::new(policy.tokens))),
+            throttle: Arc::new(Throttle::new(&policy)),
+            seen: Arc::default(),
             policy,
             loopback,
         })
@@ -173,6 +173,7 @@ impl Client {
             match tokio::time::timeout_at(deadline, call()).await {
                 Ok(Ok(response)) => {
                     self.throttle.succeeded(&self.policy);
+                    self.seen.store(true, Ordering::Relaxed);
                     return Ok(response);
                 }
                 Ok(Err(status)) => attempts.again(&status).await?,
@@ -183,50 +184,11 @@ impl Client {
 
     /// The attempts of one call, the first of them now.
     pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts { client: self, number: 1, backoff: self.policy.initial, deadline: None }
+        Attempts::new(self)
     }
 
     pub(crate) fn failed(&self, status: &Status) -> Error {
         Error::call(&self.target, status)
-    }
-}
-
-/// Says whether and when a failed call is worth another attempt.
-#[derive(Debug)]
-pub(crate) struct Attempts<'a> {
-    client: &'a Client,
-    number: u64,
-    backoff: Duration,
-    /// Set by the first failure, or when the call itself is bound by it.
-    deadline: Option<Instant>,
-}
-
-impl Attempts<'_> {
-    fn deadline(&mut self) -> Instant {
-        *self.deadline.get_or_insert_with(|| clock::monotonic() + self.client.policy.timeout)
-    }
-
-    /// Waits until the next attempt is due; answers the failure if there is to be none.
-    pub(crate) async fn again(&mut self, status: &Status) -> Result<()> {
-        let (client, deadline) = (self.client, self.deadline());
-        let error = client.failed(status);
-        let worth_it = if never_sent(status) {
-            // What was sent once is not given up because the daemon is away at the moment.
-            client.policy.wait_for_ready || self.number > 1
-        } else {
-            error.kind() == Kind::Unavailable
-                && status.code() != Code::DeadlineExceeded
-                && client.throttle.allows(&client.policy)
-                && self.number < client.policy.attempts
-        };
-        let delay = clock::jittered(self.backoff).max(error.retry_delay());
-        if !worth_it || clock::monotonic() + delay >= deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(delay).await;
-        self.number += 1;
-        self.backoff = client.policy.longest.min(self.backoff.mul_f64(client.policy.multiplier));
-        Ok(())
     }
 }
 
@@ -239,6 +201,10 @@ fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec
     let scheme = endpoint.uri().scheme_str().unwrap_or_default().to_owned();
     if !["http", "https"].contains(&scheme.as_str()) || endpoint.uri().host().is_none() {
         return Err(bad(&"http:// and https:// are known"));
+    }
+    // Whoever gives none, or one that no port can have, does not mean the port of the web.
+    if endpoint.uri().port_u16().is_none() && (scheme == "http" || endpoint.uri().authority().is_some_and(|authority| authority.as_str().contains(':'))) {
+        return Err(bad(&"it has no port, or an impossible one; cloakroomd's gRPC port is 7700 by default"));
     }
     endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).max_frame_size(FRAME);
     endpoint = endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
@@ -257,91 +223,25 @@ fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec
     endpoint.tls_config(tls).map_err(|error| Error::local("OPTION", format!("the certificates cannot be used: {error}")))
 }
 
-/// What the service config says of unary calls.
-#[derive(Clone, Debug)]
-struct RetryPolicy {
-    attempts: u64,
-    initial: Duration,
-    longest: Duration,
-    multiplier: f64,
-    timeout: Duration,
-    wait_for_ready: bool,
-    /// In thousandths, as gRPC counts them.
-    tokens: i64,
-    refund: i64,
-}
-
-impl RetryPolicy {
-    fn published() -> Self {
-        let config: serde_json::Value = serde_json::from_str(SERVICE_CONFIG).unwrap_or_default();
-        let method = &config["methodConfig"][0];
-        let retry = &method["retryPolicy"];
-        let throttling = &config["retryThrottling"];
-        let seconds = |value: &serde_json::Value, default: f64| {
-            let text = value.as_str().and_then(|text| text.strip_suffix('s')).and_then(|text| text.parse().ok());
-            Duration::from_secs_f64(text.unwrap_or(default))
-        };
-        let refund = (0..1000).find(|thousandths| f64::from(*thousandths) / 1000.0 >= throttling["tokenRatio"].as_f64().unwrap_or(0.1));
-        Self {
-            attempts: retry["maxAttempts"].as_u64().unwrap_or(1),
-            initial: seconds(&retry["initialBackoff"], 0.05),
-            longest: seconds(&retry["maxBackoff"], 2.0),
-            multiplier: retry["backoffMultiplier"].as_f64().unwrap_or(2.0),
-            timeout: seconds(&method["timeout"], 10.0),
-            wait_for_ready: method["waitForReady"].as_bool().unwrap_or(false),
-            tokens: throttling["maxTokens"].as_i64().unwrap_or(10) * 1000,
-            refund: refund.map_or(100, i64::from),
-        }
-    }
-}
-
-/// gRPC's retry throttling (gRFC A6): while more than half of the tokens are gone, failures are not repeated, so that an ailing daemon is not buried.
-#[derive(Debug)]
-struct Throttle(AtomicI64);
-
-impl Throttle {
-    fn succeeded(&self, policy: &RetryPolicy) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some((tokens + policy.refund).min(policy.tokens)));
-    }
-
-    fn allows(&self, policy: &RetryPolicy) -> bool {
-        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some((tokens - 1000).max(0)));
-        before.unwrap_or_default() - 1000 > policy.tokens / 2
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_published_policy_is_read() {
-        let policy = RetryPolicy::published();
-        assert_eq!(
-            (policy.attempts, policy.initial, policy.longest, policy.timeout),
-            (5, Duration::from_millis(50), Duration::from_secs(2), Duration::from_secs(10))
-        );
-        assert_eq!((policy.wait_for_ready, policy.tokens, policy.refund), (false, 20_000, 200));
-    }
-
-    #[test]
-    fn failures_use_up_the_tokens_and_successes_bring_them_back() {
-        let policy = RetryPolicy::published();
-        let throttle = Throttle(AtomicI64::new(policy.tokens));
-        assert_eq!((0..20).filter(|_| throttle.allows(&policy)).count(), 9);
-        (0..60).for_each(|_| throttle.succeeded(&policy));
-        assert!(throttle.allows(&policy));
-    }
+    use crate::clock;
 
     #[tokio::test]
     async fn targets_are_judged_at_once_and_loopback_is_known() {
-        for bad in ["", "ftp://x", "a b", "http://"] {
+        for bad in ["", "ftp://x", "a b", "http://", "localhost", "http://localhost", "localhost:99999", "https://localhost:99999"] {
             let error = Client::connect(bad, Options::default()).unwrap_err();
             assert!(error.reason() == "OPTION" && error.to_string().contains(&format!("{bad:?}")), "{error}");
         }
-        for (target, loopback) in
-            [("127.0.0.1:7700", true), ("http://localhost:1", true), ("http://[::1]:1", true), ("10.0.0.1:7700", false), ("https://a.example:1", false)]
-        {
+        for (target, loopback) in [
+            ("127.0.0.1:7700", true),
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            ("10.0.0.1:7700", false),
+            ("https://a.example", false),
+            (" localhost:7700/\n", true),
+        ] {
             assert_eq!(Client::connect(target, Options::default()).unwrap().loopback, loopback, "{target}");
         }
     }

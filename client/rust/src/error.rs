@@ -16,11 +16,23 @@ pub enum Error {
     #[error("{0}")]
     Call(#[from] Box<CallError>),
     /// The daemon cannot be reached, or the connection broke.
-    #[error("no answer from cloakroomd at {target}: {message}; check that it runs, that the address is right, and whether it wants TLS")]
+    #[error(
+        "no answer from cloakroomd at {target}: {message}; check that it runs, that this is the address of its gRPC port (7700 by default), and whether it wants TLS (https://)"
+    )]
     Unreachable {
         /// Where it was looked for.
         target: String,
         /// What the network said.
+        message: String,
+    },
+    /// Something answers at the target, but not as a daemon does.
+    #[error(
+        "what answers at {target} is not cloakroomd's gRPC port: {message}; gRPC is on port 7700 by default, and 7701 is for health and metrics: look at the first line that cloakroomd printed"
+    )]
+    NotGrpc {
+        /// Where the daemon was looked for.
+        target: String,
+        /// What gave it away.
         message: String,
     },
     /// A file of this machine cannot be read or written. Its reason is `FILE_SYSTEM`.
@@ -33,9 +45,10 @@ pub enum Error {
     },
     /// The directory, an argument, or what arrived breaks a rule; the message says which, and what to do.
     ///
-    /// Reasons of the client's own: `PROFILE_BUSY` (a browser runs on it), `PROFILE_CHANGING` (a file changes while it is read), `PROFILE_MISSING` (no directory there),
-    /// `TARGET_EXISTS` (a load would overwrite something), `CAPTURE_RULE` (a bad glob or policy), `OPTION` (an argument that cannot be used). What
-    /// arrived damaged, and a path that the contract forbids, have the contract's reasons, such as `DIGEST_MISMATCH` and `PATH_INVALID`.
+    /// Reasons of the client's own: `PROFILE_BUSY` (a browser runs on it, or another load goes into it), `PROFILE_CHANGING` (a file changes while it is read),
+    /// `PROFILE_MISSING` (no directory there), `LOAD_UNFINISHED` (a load took the directory away and was cut off, or is still at it), `TARGET_EXISTS` (a load would
+    /// overwrite something), `CAPTURE_RULE` (a bad glob or policy), `OPTION` (an argument that cannot be used). What arrived damaged, and a path that the contract
+    /// forbids, have the contract's reasons, such as `DIGEST_MISMATCH` and `PATH_INVALID`.
     #[error("{message}")]
     Local {
         /// Why, for programs.
@@ -96,8 +109,9 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         // The message often says already what the details say.
-        let violations = self.violations.iter().map(|(field, why)| format!("{field}: {why}"));
-        for more in violations.chain(self.help.iter().cloned()).filter(|more| !self.message.contains(more.as_str())) {
+        let said = |text: &String| self.message.contains(text.as_str());
+        let violations = self.violations.iter().filter(|(field, why)| !(said(field) && said(why))).map(|(field, why)| format!("{field}: {why}"));
+        for more in violations.chain(self.help.iter().filter(|help| !said(help)).cloned()) {
             write!(f, "; {more}")?;
         }
         if self.reason.is_empty() { Ok(()) } else { write!(f, " [{}]", self.reason) }
@@ -110,6 +124,9 @@ impl Error {
     pub(crate) fn call(target: &str, status: &Status) -> Self {
         let details = status.get_error_details();
         let info = details.error_info();
+        if let Some(message) = foreign(status).filter(|_| info.is_none()) {
+            return Self::NotGrpc { target: target.to_owned(), message };
+        }
         if info.is_none() && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded) {
             return Self::Unreachable { target: target.to_owned(), message: deepest(status) };
         }
@@ -149,7 +166,7 @@ impl Error {
     pub fn reason(&self) -> &str {
         match self {
             Self::Call(call) => &call.reason,
-            Self::Unreachable { .. } => "",
+            Self::Unreachable { .. } | Self::NotGrpc { .. } => "",
             Self::File { .. } => "FILE_SYSTEM",
             Self::Local { reason, .. } => reason,
         }
@@ -171,7 +188,7 @@ impl Error {
                 Code::DataLoss => Kind::DataCorrupt,
                 _ => Kind::Internal,
             },
-            Self::Unreachable { .. } => Kind::Unavailable,
+            Self::Unreachable { .. } | Self::NotGrpc { .. } => Kind::Unavailable,
             Self::File { .. } | Self::Local { .. } => Kind::Local,
         }
     }
@@ -188,7 +205,7 @@ impl Error {
     /// Whether the same call may succeed later without any change.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind(), Kind::Unavailable | Kind::Exhausted) || self.reason() == "CONTENTION"
+        (matches!(self.kind(), Kind::Unavailable | Kind::Exhausted) && !matches!(self, Self::NotGrpc { .. })) || self.reason() == "CONTENTION"
     }
 
     /// How long to wait at least before that; nothing if the daemon did not say.
@@ -196,6 +213,13 @@ impl Error {
     pub fn retry_delay(&self) -> Duration {
         self.as_call().and_then(|call| call.retry_delay).unwrap_or_default()
     }
+}
+
+/// What gives away that the answer did not come from a gRPC server.
+fn foreign(status: &Status) -> Option<String> {
+    // tonic's words for an answer of plain HTTP; it has no other mark.
+    let code = status.message().strip_prefix("grpc-status header missing, mapped from HTTP status code ");
+    code.map(|code| format!("it answers plain HTTP (status {code})"))
 }
 
 /// The network's own words; the transport's around them name its machinery.
@@ -206,7 +230,8 @@ fn deepest(status: &Status) -> String {
         message = error.to_string();
         source = error.source();
     }
-    message
+    // rustls's word for bytes that are no TLS record.
+    if message.contains("InvalidContentType") { "it does not speak TLS: say http:// instead of https://".to_owned() } else { message }
 }
 
 /// Whether the call certainly never left this machine, because there was no connection.
@@ -246,6 +271,13 @@ mod tests {
         let error = Error::call("t", &Status::with_error_details(Code::InvalidArgument, "ttl: at least 60 s, got 1 s", details));
         assert_eq!(error.to_string(), "ttl: at least 60 s, got 1 s [INVALID_FIELD]");
         assert_eq!(error.as_call().unwrap().violations[0].0, "ttl");
+
+        let mut details = ErrorDetails::new();
+        details.set_error_info("INVALID_FIELD", "cloakroom", HashMap::new());
+        details.add_bad_request_violation("snapshot_id", "snapshot_id has 4 bytes");
+        details.add_bad_request_violation("business_id", "it is empty");
+        let error = Error::call("t", &Status::with_error_details(Code::InvalidArgument, "snapshot_id has 4 bytes", details));
+        assert_eq!(error.to_string(), "snapshot_id has 4 bytes; business_id: it is empty [INVALID_FIELD]");
     }
 
     #[test]

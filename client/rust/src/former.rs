@@ -1,7 +1,9 @@
 //! A former directory of a session, looked at right before it is used: what is in it, and whether that still is the snapshot that its sidecar names.
 
 use std::{
-    fs::{self, Metadata},
+    collections::HashMap,
+    fs::{self, DirEntry, Metadata},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,6 +12,7 @@ use crate::{
     error::{Error, Result},
     look::{self, mode},
     parts::Base,
+    system::parallel,
     tree::{Entry, Kind, Stat},
 };
 
@@ -38,28 +41,33 @@ impl Found {
 /// `PROFILE_CHANGING` when a file or link of the base is not there any more, or is another.
 pub(crate) fn examine(base: &Base) -> Result<Vec<Found>> {
     let known = base.tree.by_path();
-    let (mut all, mut pending, mut intact) = (Vec::with_capacity(known.len()), vec![String::new()], 0);
-    while let Some(prefix) = pending.pop() {
-        let at = base.directory.join(&prefix);
-        for item in fs::read_dir(&at).map_err(|error| Error::file(&at, error))? {
-            let item = item.map_err(|error| Error::file(&at, error))?;
-            let metadata = item.metadata().map_err(|error| Error::file(&item.path(), error))?;
-            let path = item.file_name().to_str().map(|name| format!("{prefix}{name}")).unwrap_or_default();
-            let found = Found { at: item.path(), kind: kind(&metadata), stat: Stat::of(&metadata), mode: mode(&metadata), path };
-            if let Some(entry) = known.get(found.path.as_str()) {
-                if !same(&base.directory, entry, &found)? {
-                    return Err(look::changing(&entry.path));
-                }
-                intact += 1;
-            }
-            // What is below a directory that no snapshot knows need not be looked at.
-            if found.kind == Some(Kind::Directory) && known.contains_key(found.path.as_str()) {
-                pending.push(format!("{}/", found.path));
-            }
-            all.push(found);
-        }
+    let (mut all, mut level) = (Vec::with_capacity(known.len()), vec![String::new()]);
+    while !level.is_empty() {
+        let found = parallel(&level, |prefix| examine_one(base, &known, prefix))?;
+        let first = all.len();
+        all.extend(found.into_iter().flatten());
+        // What is below a directory that no snapshot knows need not be looked at.
+        let below = all[first..].iter().filter(|found: &&Found| found.kind == Some(Kind::Directory) && known.contains_key(found.path.as_str()));
+        level = below.map(|found| format!("{}/", found.path)).collect();
     }
+    let intact = all.iter().filter(|found| known.contains_key(found.path.as_str())).count();
     if intact == known.len() { Ok(all) } else { Err(Error::local("PROFILE_CHANGING", "something that was in the former directory is gone from it")) }
+}
+
+/// The same for one directory without what is below it.
+fn examine_one(base: &Base, known: &HashMap<&str, &Arc<Entry>>, prefix: &str) -> Result<Vec<Found>> {
+    let at = base.directory.join(prefix);
+    let look = |item: io::Result<DirEntry>| {
+        let item = item.map_err(|error| Error::file(&at, error))?;
+        let metadata = item.metadata().map_err(|error| Error::file(&item.path(), error))?;
+        let path = item.file_name().to_str().map(|name| format!("{prefix}{name}")).unwrap_or_default();
+        let found = Found { at: item.path(), kind: kind(&metadata), stat: Stat::of(&metadata), mode: mode(&metadata), path };
+        match known.get(found.path.as_str()) {
+            Some(entry) if !same(&base.directory, entry, &found)? => Err(look::changing(&entry.path)),
+            _ => Ok(found),
+        }
+    };
+    fs::read_dir(&at).map_err(|error| Error::file(&at, error))?.map(look).collect()
 }
 
 fn kind(metadata: &Metadata) -> Option<Kind> {

@@ -24,21 +24,31 @@ mod clock;
 mod connection;
 mod error;
 mod former;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
+mod hex;
 mod load;
 mod look;
+mod moves;
 mod parts;
+mod patch;
 mod pieces;
 mod place;
 mod profiles;
+mod progress;
+mod retry;
 mod save;
 mod sessions;
 mod sidecar;
 mod snapshots;
 mod system;
 mod tree;
+mod upload;
 #[cfg(test)]
 mod vectors;
 mod watch;
+mod workspace;
 
 pub use cloakroom_api::v1;
 
@@ -47,8 +57,11 @@ pub use crate::{
     capture::{Capture, Policy},
     connection::{Client, Options},
     error::{CallError, Error, Kind, Result},
+    hex::hex,
     load::{LoadOptions, Loaded},
-    save::{OnProgress, SaveOptions, Saved, Sent},
+    progress::OnProgress,
+    save::{SaveOptions, Saved},
     sessions::{Answer, Batch, Filter, NewSession, Owner, Sessions, StorageState, StorageStates, Update},
+    upload::Sent,
     watch::{Event, EventKind, Watch, WatchFrom, WatchOptions},
 };

@@ -1,6 +1,7 @@
 //! Loading a snapshot: what stands around the stream of a load.
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,15 +12,16 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tonic::{Status, Streaming};
 
 use crate::{
-    clock,
     connection::Client,
     error::{Error, Result},
     parts::Base,
-    place::place,
-    profiles::Loader,
-    save::{Counter, OnProgress, STALL},
-    sidecar::Sidecar,
-    system::{Workspace, blocking, make_directory, quiesced, whole, width},
+    place::{Goal, place},
+    profiles::{Job, Loader},
+    progress::{Counter, OnProgress, STALL},
+    sidecar::{Origin, Sidecar},
+    system::{blocking, quiesced, whole, width},
+    tree::Tree,
+    workspace::Workspace,
 };
 
 /// How to load. The default loads the head, as a whole, into a directory that is not there yet.
@@ -35,7 +37,9 @@ pub struct LoadOptions {
     pub have: Option<PathBuf>,
     /// The former directory may be used up: it is patched and renamed instead of copied, which is about ten times faster for a large profile. It is then gone, with everything in
     /// it that is not part of the snapshot. Until the whole difference has come and was verified it is not touched; where it cannot be used (it was
-    /// changed, or lies in another file system) it stays as it is.
+    /// changed, or lies in another file system), and on any error, it stays as it is.
+    ///
+    /// Killed in the few milliseconds of patching, a load leaves nothing under the directory's name: a save of it is refused with `LOAD_UNFINISHED` until it is loaded again.
     ///
     /// What is replaced may always be used up, so this need be said only for a `have` elsewhere; said of the target itself it means `replace`.
     pub consume: bool,
@@ -69,7 +73,8 @@ pub struct Loaded {
 }
 
 impl Client {
-    /// Loads a snapshot into a directory. The directory appears at the end, complete and verified to the last leaf, or not at all.
+    /// Loads a snapshot into a directory. The directory appears at the end, complete and verified to the last leaf, or not at all. Of several loads into the same directory,
+    /// one waits for the other for a while.
     ///
     /// Nothing is flushed to the disk: after a power cut look at the sidecar, or simply load again.
     ///
@@ -84,6 +89,9 @@ impl Client {
         let (force, namespace, session, at) = (options.force, self.namespace.to_string(), session_id.to_owned(), target.clone());
         let (space, mut base) = blocking(move || {
             check(&at, replace, force)?;
+            let space = Workspace::beside(&at)?;
+            // Another load may have ended, or one that died may have been cleared up.
+            check(&at, replace, force)?;
             let have = have.or_else(|| at.exists().then(|| at.clone()));
             let base = have.and_then(|have| {
                 Sidecar::read(&have, &namespace, &session).map(|known| Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
@@ -91,7 +99,7 @@ impl Client {
             if let Some(base) = base.as_ref().filter(|base| consume && base.directory != at) {
                 quiesced(&base.directory, force)?;
             }
-            Ok((Workspace::beside(&at)?, base.map(Arc::new)))
+            Ok((space, base.map(Arc::new)))
         })
         .await?;
         let space = Arc::new(space);
@@ -99,6 +107,8 @@ impl Client {
         let loaded = loop {
             let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, consume), &counter).await;
             match loaded {
+                // More than a difference would not fit either.
+                Err(Error::File { source, path }) if source.kind() == ErrorKind::StorageFull => break Err(Error::File { source, path }),
                 // What was had is not what its sidecar says, or cannot be read: it is as if it had not been given.
                 Err(Error::Local { .. } | Error::File { .. }) if base.take().is_some() => {}
                 loaded => break loaded,
@@ -124,16 +134,16 @@ impl Client {
         counter: &Counter,
     ) -> Result<Loaded> {
         let request = self.load_request(session_id, options, base.as_deref());
-        let (loader, stage) = self.fetch(request, space, base, counter).await?;
+        let loader = self.fetch(request, space, base, counter).await?;
         let (namespace, session_id, at) = (self.namespace.to_string(), session_id.to_owned(), target.to_owned());
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
         let storage_state = Some(Bytes::from(loader.storage_state.clone())).filter(|state| !state.is_empty());
-        let (snapshot_id, space) = (snapshot.id.clone(), Arc::clone(space));
+        let (snapshot_id, origin, space) = (snapshot.id.clone(), Origin::of(snapshot.portability.as_ref()), Arc::clone(space));
         blocking(move || {
             let verified = loader.finish()?;
-            let tree = place(&verified, &stage, &at, &space, consume)?;
-            Sidecar { namespace, session_id, snapshot_id, tree }.write(&at)
+            let sidecar = Sidecar { namespace, session_id, snapshot_id, origin, tree: Tree::default() };
+            place(&verified, Goal { target: &at, space: &space, consume, sidecar })
         })
         .await?;
         Ok(Loaded { directory: target.to_owned(), snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
@@ -153,20 +163,18 @@ impl Client {
     }
 
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
-    async fn fetch(&self, request: v1::LoadProfileRequest, space: &Workspace, base: Option<Arc<Base>>, counter: &Counter) -> Result<(Loader, PathBuf)> {
+    async fn fetch(&self, request: v1::LoadProfileRequest, space: &Arc<Workspace>, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
         let mut attempts = self.attempts();
         loop {
             counter.restart();
-            let stage = space.path().join(clock::random_id());
-            make_directory(&stage).map_err(|error| Error::file(&stage, error))?;
-            let mut loader = Loader::new(&stage, base.clone());
+            let mut loader = Loader::new(space.path(), base.clone());
             let mut stub = self.profile_stub();
             let received = match stub.load_profile(request.clone()).await {
-                Ok(stream) => receive(stream.into_inner(), &mut loader, counter).await?,
+                Ok(stream) => receive(stream.into_inner(), &mut loader, space, counter).await?,
                 Err(status) => Err(status),
             };
             match received {
-                Ok(()) => return Ok((loader, stage)),
+                Ok(()) => return Ok(loader),
                 Err(status) => attempts.again(&status).await?,
             }
         }
@@ -174,7 +182,7 @@ impl Client {
 }
 
 /// Takes messages while earlier ones are written; the outer error ends the load, the inner one is the connection's.
-async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Loader, counter: &Counter) -> Result<Result<(), Status>> {
+async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Loader, space: &Arc<Workspace>, counter: &Counter) -> Result<Result<(), Status>> {
     let mut jobs = FuturesUnordered::new();
     let mut failed = None;
     loop {
@@ -193,7 +201,7 @@ async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Lo
                 Ok(Err(status)) => return Ok(Err(status)),
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(message))) => match loader.accept(message) {
-                    Ok(job) => jobs.extend(job.map(|job| blocking(move || job.run()))),
+                    Ok(job) => jobs.extend(job.map(|job| write(job, Arc::clone(space)))),
                     Err(error) => {
                         failed = Some(error);
                         break;
@@ -215,6 +223,16 @@ async fn receive(mut stream: Streaming<v1::LoadProfileResponse>, loader: &mut Lo
     }
     counter.add(0, total);
     Ok(Ok(()))
+}
+
+/// Writes what a message brought. It holds the workspace: of a load that is given up, the last that still writes clears up.
+async fn write(job: Job, held: Arc<Workspace>) -> Result<u64> {
+    blocking(move || {
+        let done = job.run();
+        drop(held);
+        done
+    })
+    .await
 }
 
 fn check(target: &Path, replace: bool, force: bool) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::ErrorKind,
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     error::{Error, Result},
+    look::changing,
     pieces::MAX_DATA,
     system::{lock, make_parents, set_attributes},
     tree::{DIGEST, Entry, LEAF, Tree, hash_leaves, sha256},
@@ -36,10 +37,42 @@ impl Base {
     }
 }
 
+/// Where the new files of a load lie until all of it is verified.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// In a tree that becomes the profile as it is.
+    Tree(PathBuf),
+    /// Numbered, with this path before the number: a difference has few of them, and many file systems take longer for a directory than for what is in it.
+    Flat(PathBuf),
+}
+
+impl Stage {
+    /// The place of an entry's file.
+    pub(crate) fn file(&self, number: usize, path: &str) -> PathBuf {
+        match self {
+            Self::Tree(root) => root.join(path),
+            Self::Flat(prefix) => {
+                let mut name = prefix.clone().into_os_string();
+                name.push(format!("-{number}"));
+                name.into()
+            }
+        }
+    }
+
+    fn make_room(&self, path: &str) -> io::Result<()> {
+        match self {
+            Self::Tree(root) => make_parents(root, path),
+            Self::Flat(_) => Ok(()),
+        }
+    }
+}
+
 /// A file, link or directory that a load named.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) entry: Entry,
+    /// How many were named before it.
+    number: usize,
     state: Mutex<State>,
 }
 
@@ -51,9 +84,9 @@ struct State {
 }
 
 impl Part {
-    pub(crate) fn new(entry: Entry) -> Self {
+    pub(crate) fn new(entry: Entry, number: usize) -> Self {
         let count = entry.leaf_count();
-        Self { entry, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count }) }
+        Self { entry, number, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count }) }
     }
 
     /// The entry with its leaves, once it is complete.
@@ -61,12 +94,17 @@ impl Part {
         Entry { leaves: std::mem::take(&mut lock(&self.state).leaves), ..self.entry.clone() }
     }
 
-    /// Its place in the stage; the directories above are made when they are not there.
-    pub(crate) fn open(&self, stage: &Path) -> Result<File> {
-        let at = stage.join(&self.entry.path);
+    /// Its place in the stage.
+    pub(crate) fn at(&self, stage: &Stage) -> PathBuf {
+        stage.file(self.number, &self.entry.path)
+    }
+
+    /// Opens its file in the stage; the directories above are made when they are not there.
+    pub(crate) fn open(&self, stage: &Stage) -> Result<File> {
+        let at = self.at(stage);
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&at);
         let opened =
-            open().or_else(|error| if error.kind() == ErrorKind::NotFound { make_parents(stage, &self.entry.path).and_then(|()| open()) } else { Err(error) });
+            open().or_else(|error| if error.kind() == ErrorKind::NotFound { stage.make_room(&self.entry.path).and_then(|()| open()) } else { Err(error) });
         opened.map_err(|error| Error::file(&at, error))
     }
 
@@ -98,24 +136,53 @@ impl Part {
     }
 
     /// Takes what no run covered from the base's file of the same path. Says whether the content is the base's as a whole, so that nothing was written.
-    pub(crate) fn complete(&self, stage: &Path, base: Option<&Base>) -> Result<bool> {
-        let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
-        if gaps.is_empty() {
+    pub(crate) fn complete(&self, stage: &Stage, base: Option<&Base>) -> Result<bool> {
+        if lock(&self.state).missing == 0 {
             return Ok(false);
         }
         let base = base.ok_or_else(|| Error::damaged("DATA_INVALID", format!("leaves of {:?} are missing", self.entry.path)))?;
+        let gaps: Vec<_> = lock(&self.state).covered.iter().enumerate().filter(|(_, covered)| !*covered).map(|(index, _)| index).collect();
         let same = |old: &&Arc<Entry>| (old.kind, old.size, old.root) == (self.entry.kind, self.entry.size, self.entry.root);
-        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| gaps.len() == self.entry.leaf_count()) {
+        if let Some(old) = base.tree.get(&self.entry.path).filter(same).filter(|_| lock(&self.state).missing == self.entry.leaf_count()) {
             lock(&self.state).leaves.copy_from_slice(&old.leaves);
             return Ok(true);
         }
         let file = self.open(stage)?;
-        for gap in gaps.chunk_by(|one, next| one + 1 == *next).flat_map(|gap| gap.chunks(MAX_DATA / LEAF)) {
-            let bytes = base.read(&self.entry.path, gap[0], gap.len())?;
-            self.fits(gap[0], gap.len(), &bytes)?;
-            self.put(&file, gap[0], &bytes)?;
+        let known = base.tree.get(&self.entry.path).filter(|old| old.stat.is_some());
+        for gap in gaps.chunk_by(|one, next| one + 1 == *next) {
+            match known.filter(|old| old.span(gap[0], gap.len()) == self.entry.span(gap[0], gap.len())) {
+                Some(old) => self.take_over(&file, base, old, gap)?,
+                None => gap.chunks(MAX_DATA / LEAF).try_for_each(|gap| {
+                    let bytes = base.read(&self.entry.path, gap[0], gap.len())?;
+                    self.fits(gap[0], gap.len(), &bytes)?;
+                    self.put(&file, gap[0], &bytes)
+                })?,
+            }
         }
         Ok(false)
+    }
+
+    /// Takes leaves whose digests are known already, without a look at them. That they still are what they were tells the base's stat, of which the whole load is made
+    /// dependent before it ends: see [`crate::former::examine`].
+    fn take_over(&self, file: &File, base: &Base, old: &Entry, gap: &[usize]) -> Result<()> {
+        let (first, end) = (gap[0], gap[0] + gap.len());
+        let (from, digests) = (base.directory.join(&old.path), first * DIGEST..end * DIGEST);
+        let (Some((begin, size)), Some(leaves)) = (old.span(first, gap.len()), old.leaves.get(digests.clone())) else { return Err(changing(&old.path)) };
+        let copy = || {
+            let (mut source, mut target) = (File::open(&from)?, file);
+            source.seek(SeekFrom::Start(begin))?;
+            target.seek(SeekFrom::Start(begin))?;
+            // Within the kernel, where that can be done; blocks are shared where the file system can.
+            io::copy(&mut source.take(size as u64), &mut target)
+        };
+        if copy().map_err(|error| Error::file(&from, error))? != size as u64 {
+            return Err(changing(&old.path));
+        }
+        let mut state = lock(&self.state);
+        state.covered[first..end].fill(true);
+        state.leaves[digests].copy_from_slice(leaves);
+        state.missing -= gap.len();
+        if state.missing == 0 { self.close(file, &state.leaves) } else { Ok(()) }
     }
 
     /// Whether so many bytes are these leaves.

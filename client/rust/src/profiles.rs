@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
     io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,10 +17,10 @@ use crate::{
     clock,
     error::{Error, Result},
     look::{self, Look, look},
-    parts::{Base, Part},
+    parts::{Base, Part, Stage},
     pieces::unpack,
-    system::parallel,
-    tree::{DIGEST, Entry, Kind, Stat, Tree},
+    system::{make_directory, parallel},
+    tree::{DIGEST, Entry, Kind, MAX_CONTENT, Stat, Tree},
 };
 
 /// Largest storage state that travels with a profile, by the contract.
@@ -133,7 +133,7 @@ fn first_places(tree: &Tree) -> HashMap<&[u8], (&Arc<Entry>, usize)> {
 /// What one message asks to be written, to be done away from the tasks that must not block.
 #[derive(Debug)]
 pub(crate) struct Job {
-    stage: Arc<Path>,
+    stage: Stage,
     base: Option<Arc<Base>>,
     empty: Vec<Arc<Part>>,
     runs: Vec<(Arc<Part>, v1::LeafRun)>,
@@ -172,14 +172,15 @@ impl Job {
     }
 }
 
-/// Builds a profile in `stage`, a directory that nobody else knows yet, from the messages of one load.
+/// Builds a profile, where nobody sees it yet, from the messages of one load.
 #[derive(Debug)]
 pub(crate) struct Loader {
     pub(crate) begin: Option<v1::LoadBegin>,
     pub(crate) storage_state: Vec<u8>,
-    stage: Arc<Path>,
+    stage: Stage,
     base: Option<Arc<Base>>,
     parts: Vec<Arc<Part>>,
+    content: u64,
     names: HashSet<String>,
     removed: HashSet<String>,
     root: Option<Bytes>,
@@ -191,15 +192,18 @@ pub(crate) struct Verified {
     pub(crate) tree: Tree,
     /// What the load was a difference to, if it was one.
     pub(crate) base: Option<Arc<Base>>,
-    /// The files that lie in the stage; all others come from the base.
-    pub(crate) staged: HashSet<String>,
+    pub(crate) stage: Stage,
+    /// The files that lie in the stage, by their paths, and where; all others come from the base.
+    pub(crate) staged: HashMap<String, PathBuf>,
 }
 
 impl Loader {
     /// With `base`, what the caller said it has, the stream may be a difference to that.
-    pub(crate) fn new(stage: &Path, base: Option<Arc<Base>>) -> Self {
+    pub(crate) fn new(space: &Path, base: Option<Arc<Base>>) -> Self {
         let (names, removed) = (HashSet::new(), HashSet::new());
-        Self { begin: None, storage_state: Vec::new(), stage: stage.into(), base, parts: Vec::new(), names, removed, root: None }
+        // Each attempt has names of its own: what still writes for an earlier one must not write into this one.
+        let stage = Stage::Flat(space.join(clock::random_id()));
+        Self { begin: None, storage_state: Vec::new(), stage, base, parts: Vec::new(), content: 0, names, removed, root: None }
     }
 
     /// Takes the next message; answers the work that it makes.
@@ -210,6 +214,10 @@ impl Loader {
                 self.base = self.base.take().filter(|_| !begin.base_snapshot_id.is_empty());
                 if begin.base_snapshot_id != self.base.as_ref().map_or("", |base| &base.snapshot_id) {
                     return Err(Error::damaged("STREAM_PROTOCOL", format!("it is a difference to {}, which is not here", begin.base_snapshot_id)));
+                }
+                if let (None, Stage::Flat(stage)) = (&self.base, &self.stage) {
+                    make_directory(stage).map_err(|error| Error::file(stage, error))?;
+                    self.stage = Stage::Tree(stage.clone());
                 }
                 self.begin = Some(begin);
             }
@@ -230,7 +238,12 @@ impl Loader {
             if !self.names.insert(entry.path.clone()) {
                 return Err(Error::damaged("PATH_INVALID", format!("{:?} is named twice", entry.path)));
             }
-            self.parts.push(Arc::new(Part::new(entry)));
+            // Before there is a table for its leaves.
+            self.content += if entry.kind == Kind::File { entry.size } else { 0 };
+            if self.content > MAX_CONTENT {
+                return Err(Error::damaged("LIMIT_EXCEEDED", format!("its files have more than {MAX_CONTENT} bytes together")));
+            }
+            self.parts.push(Arc::new(Part::new(entry, self.parts.len())));
         }
         self.removed.extend(records.removed.drain(..));
         let part = |run: v1::LeafRun| match self.parts.get(run.entry as usize) {
@@ -239,7 +252,7 @@ impl Loader {
         };
         let runs = records.runs.drain(..).map(part).collect::<Result<_>>()?;
         let empty = self.parts[known..].iter().filter(|part| part.entry.kind == Kind::File && part.entry.size == 0).cloned().collect();
-        Ok(Job { stage: Arc::clone(&self.stage), base: self.base.clone(), empty, runs, records })
+        Ok(Job { stage: self.stage.clone(), base: self.base.clone(), empty, runs, records })
     }
 
     /// Verifies the whole, once all work is done.
@@ -261,9 +274,9 @@ impl Loader {
         if tree.manifest_root().as_slice() != root.as_ref() {
             return Err(Error::damaged("DIGEST_MISMATCH", "the whole has another manifest root than announced"));
         }
-        let staged =
-            self.parts.iter().zip(kept).filter(|(part, kept)| part.entry.kind == Kind::File && !kept).map(|(part, _)| part.entry.path.clone()).collect();
-        Ok(Verified { tree, base: self.base, staged })
+        let staged = self.parts.iter().zip(kept).filter(|(part, kept)| part.entry.kind == Kind::File && !kept);
+        let staged = staged.map(|(part, _)| (part.entry.path.clone(), part.at(&self.stage))).collect();
+        Ok(Verified { tree, base: self.base, stage: self.stage, staged })
     }
 }
 

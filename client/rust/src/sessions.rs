@@ -1,112 +1,24 @@
 //! Sessions: one browser identity each.
 
-use std::{collections::HashMap, ops::Deref, time::Duration};
+mod types;
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use cloakroom_api::v1;
 use futures::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
 
+pub use self::{
+    storage_states::{StorageState, StorageStates},
+    types::{Answer, Batch, Filter, NewSession, Owner, Update},
+};
 use crate::{
     clock,
     connection::Client,
     error::{Error, Result},
 };
-
-/// What a call answered, with the revision that it belongs to: of a change its own, of a read the one that the answer reflects.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer<T> {
-    /// The answer itself.
-    pub value: T,
-    /// The revision; give it to [`Sessions::at_least`] to read nothing older.
-    pub revision: i64,
-}
-
-impl<T> Deref for Answer<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-/// What a new session shall be. Only the business is required.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewSession {
-    /// The wanted id; empty to have one made.
-    pub id: String,
-    /// The business it belongs to.
-    pub business_id: String,
-    /// The account's e-mail address; empty if there is none.
-    pub email: String,
-    /// Free labels.
-    pub labels: HashMap<String, String>,
-    /// Time to live; the daemon's default is 24 h.
-    pub ttl: Option<Duration>,
-    /// How the time to live runs.
-    pub ttl_mode: v1::TtlMode,
-}
-
-/// What to change of a session; what is not given stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Update {
-    /// Another business.
-    pub business_id: Option<String>,
-    /// Another e-mail address; empty for none.
-    pub email: Option<String>,
-    /// All labels anew.
-    pub labels: Option<HashMap<String, String>>,
-    /// Another time to live.
-    pub ttl: Option<Duration>,
-    /// Another way for the time to live to run.
-    pub ttl_mode: Option<v1::TtlMode>,
-}
-
-/// Which sessions to list. All that is given must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this business; empty for any.
-    pub business_id: String,
-    /// Of this e-mail address; empty for any.
-    pub email: String,
-    /// In one of these states; empty for any.
-    pub states: Vec<v1::SessionState>,
-    /// With all of these labels.
-    pub labels: HashMap<String, String>,
-    /// How many to ask for at once; 0 for the daemon's default.
-    pub page_size: i32,
-}
-
-/// Whose session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// Of this business.
-    Business(String),
-    /// Of this e-mail address.
-    Email(String),
-}
-
-/// Which sessions were found, and which not.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// The sessions found, in the order asked for.
-    pub sessions: Vec<v1::Session>,
-    /// The ids that name no live session.
-    pub missing: Vec<String>,
-}
-
-/// A Playwright storage state.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StorageState {
-    /// The JSON document, byte for byte as it was put.
-    pub json: Bytes,
-    /// Its version; give it to [`Sessions::if_etag`] to replace it only if it is still this.
-    pub etag: String,
-    /// When it was put.
-    pub update_time: Option<prost_types::Timestamp>,
-}
 
 /// Sessions. The conditions set on it hold for every call made through it: `client.sessions().if_etag(&etag).update(…)`.
 #[derive(Clone, Debug)]
@@ -129,6 +41,9 @@ macro_rules! call {
         $self.client.unary(call).await.map(tonic::Response::into_inner)
     }};
 }
+
+// Below the macro, which it uses.
+mod storage_states;
 
 impl Client {
     /// Sessions: one browser identity each.
@@ -352,42 +267,6 @@ impl Sessions {
     #[must_use]
     pub fn storage_state(&self) -> StorageStates {
         StorageStates(self.clone())
-    }
-}
-
-/// Playwright storage states of sessions.
-#[derive(Clone, Debug)]
-pub struct StorageStates(Sessions);
-
-impl StorageStates {
-    /// Reads the session's storage state.
-    ///
-    /// # Errors
-    /// As the contract says of `GetStorageState`.
-    pub async fn get(&self, session_id: &str) -> Result<Answer<StorageState>> {
-        let sessions = &self.0;
-        let request = v1::GetStorageStateRequest { namespace: sessions.namespace(), session_id: session_id.to_owned(), min_revision: sessions.min_revision };
-        let answer = call!(sessions, get_storage_state, request)?;
-        let value = StorageState { json: answer.storage_state, etag: answer.etag, update_time: answer.update_time };
-        Ok(Answer { value, revision: answer.revision })
-    }
-
-    /// Replaces the session's storage state with the JSON that Playwright's `storageState()` gives; answers its new etag. Counts as a use.
-    ///
-    /// # Errors
-    /// As the contract says of `PutStorageState`.
-    pub async fn put(&self, session_id: &str, json: impl Into<Bytes>) -> Result<Answer<String>> {
-        let sessions = &self.0;
-        let request = v1::PutStorageStateRequest {
-            namespace: sessions.namespace(),
-            session_id: session_id.to_owned(),
-            storage_state: json.into(),
-            etag: sessions.etag.clone(),
-            lease_token: sessions.lease_token,
-            request_id: sessions.change_id(),
-        };
-        let answer = call!(sessions, put_storage_state, request)?;
-        Ok(Answer { value: answer.etag, revision: answer.revision })
     }
 }
 

@@ -11,12 +11,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cloakroom_api::v1;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock,
     error::{Error, Result},
-    tree::{DIGEST, Entry, Kind, Root, Tree},
+    hex::{hex, unhex},
+    tree::{DIGEST, Entry, Kind, Tree},
 };
 
 const VERSION: u32 = 1;
@@ -28,8 +30,45 @@ pub(crate) struct Sidecar {
     pub(crate) namespace: String,
     pub(crate) session_id: String,
     pub(crate) snapshot_id: String,
+    /// Where the profile comes from, as the snapshot says.
+    pub(crate) origin: Origin,
     /// Exactly the snapshot's entries.
     pub(crate) tree: Tree,
+}
+
+/// What stays true of a profile when a save cannot find it out anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Origin {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    os: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    brand: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    browser_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password_store: String,
+}
+
+impl Origin {
+    /// What a snapshot says, or a directory.
+    pub(crate) fn of(portability: Option<&v1::Portability>) -> Self {
+        let v1::Portability { os, brand, browser_version, password_store, .. } = portability.cloned().unwrap_or_default();
+        Self { os, brand, browser_version, password_store }
+    }
+
+    /// Fills in what is not known anew.
+    pub(crate) fn hand_on(&self, to: &mut v1::Portability) {
+        let pairs = [
+            (&self.os, &mut to.os),
+            (&self.brand, &mut to.brand),
+            (&self.browser_version, &mut to.browser_version),
+            (&self.password_store, &mut to.password_store),
+        ];
+        for (known, field) in pairs.into_iter().filter(|(_, field)| field.is_empty()) {
+            field.clone_from(known);
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,6 +82,8 @@ struct Body<'a> {
     snapshot_id: Cow<'a, str>,
     #[serde(borrow)]
     manifest_root: Cow<'a, str>,
+    #[serde(default)]
+    origin: Origin,
     #[serde(borrow)]
     entries: Vec<Item<'a>>,
 }
@@ -84,8 +125,12 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 impl Sidecar {
     /// The sidecar of a directory, if there is a sound one of that session.
     pub(crate) fn read(directory: &Path, namespace: &str, session_id: &str) -> Option<Self> {
-        let text = fs::read(path(directory)).ok()?;
-        let body: Body<'_> = serde_json::from_slice(&text).ok()?;
+        Self::parse(&fs::read(path(directory)).ok()?, namespace, session_id)
+    }
+
+    /// What a sidecar says, if it is sound and of that session.
+    pub(crate) fn parse(text: &[u8], namespace: &str, session_id: &str) -> Option<Self> {
+        let body: Body<'_> = serde_json::from_slice(text).ok()?;
         if (body.version, body.namespace.as_ref(), body.session_id.as_ref()) != (VERSION, namespace, session_id) {
             return None;
         }
@@ -95,32 +140,40 @@ impl Sidecar {
             namespace: namespace.to_owned(),
             session_id: session_id.to_owned(),
             snapshot_id: body.snapshot_id.into_owned(),
+            origin: body.origin,
             tree,
         })
     }
 
     /// Puts the sidecar beside its directory, whole or not at all.
     pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        let target = path(directory);
+        let aside = target.with_extension(format!("{}.tmp", clock::random_id()));
+        self.write_new(&aside).and_then(|()| fs::rename(&aside, &target)).map_err(|error| {
+            // Best effort: what cannot be written often cannot be removed either, and the first error tells more.
+            let _ = fs::remove_file(&aside);
+            Error::file(&target, error)
+        })
+    }
+
+    /// Writes the sidecar to a file that is not there yet.
+    pub(crate) fn write_new(&self, at: &Path) -> io::Result<()> {
+        let text = self.text()?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(at)?.write_all(&text)
+    }
+
+    /// The text of its file.
+    pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
         let body = Body {
             version: VERSION,
             namespace: (&self.namespace).into(),
             session_id: (&self.session_id).into(),
             snapshot_id: (&self.snapshot_id).into(),
             manifest_root: hex(&self.tree.manifest_root()).into(),
+            origin: self.origin.clone(),
             entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
         };
-        let target = path(directory);
-        let aside = target.with_extension(format!("{}.tmp", clock::random_id()));
-        let write = || {
-            let text = serde_json::to_vec(&body).map_err(io::Error::other)?;
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?.write_all(&text)?;
-            fs::rename(&aside, &target)
-        };
-        write().map_err(|error| {
-            // Best effort: what cannot be written often cannot be removed either, and the first error tells more.
-            let _ = fs::remove_file(&aside);
-            Error::file(&target, error)
-        })
+        serde_json::to_vec(&body).map_err(io::Error::other)
     }
 }
 
@@ -160,27 +213,13 @@ impl<'a> Item<'a> {
             ItemKind::Link => Entry { mode: self.mode, mtime_ns, ..Entry::link(path, self.target?.into_owned()) },
             ItemKind::File => {
                 let entry = Entry::file(path, self.mode, mtime_ns, self.size, STANDARD.decode(self.leaves?.as_bytes()).ok()?);
-                let complete = entry.leaves.len() == entry.leaf_count().checked_mul(DIGEST)? && Some(entry.root) == unhex(&self.root?);
+                let complete = entry.leaves.len() == entry.leaf_count().checked_mul(DIGEST)? && Some(entry.root.as_slice()) == unhex(&self.root?).as_deref();
                 complete.then_some(entry)?
             }
         };
         let stat = if self.stat.is_empty() { None } else { Some(self.stat.parse().ok()?) };
         (entry.size == self.size).then_some(Entry { stat, ..entry })
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(root: &Root) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    root.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-fn unhex(text: &str) -> Option<Root> {
-    let mut root = [0; 32];
-    for (at, byte) in root.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    (text.len() == 64).then_some(root)
 }
 
 #[cfg(test)]
@@ -193,8 +232,12 @@ mod tests {
         vectors::{tree_of, vectors},
     };
 
+    fn origin() -> Origin {
+        Origin::of(Some(&v1::Portability { os: "linux".to_owned(), brand: "chromium".to_owned(), ..v1::Portability::default() }))
+    }
+
     fn sidecar(tree: Tree) -> Sidecar {
-        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), tree }
+        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), origin: origin(), tree }
     }
 
     #[test]
@@ -209,6 +252,7 @@ mod tests {
             assert_eq!(read.snapshot_id, "ab".repeat(16));
             assert!(read.tree.entries().iter().all(|entry| entry.stat == Some(stat)));
             assert_eq!(hex(&read.tree.manifest_root()), case["manifest_root"]);
+            assert_eq!(read.origin, origin());
             assert!(Sidecar::read(&directory, "", "s").is_none() && Sidecar::read(&directory, "n", "t").is_none());
         }
         let beside: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name()).collect();

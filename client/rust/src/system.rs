@@ -16,13 +16,7 @@ use std::{
 
 use cloakroom_api::v1;
 
-use crate::{
-    clock,
-    error::{Error, Result},
-};
-
-/// How often the removal of a directory is tried while somebody still writes into it.
-const REMOVALS: usize = 3;
+use crate::error::{Error, Result};
 
 /// How many things are done side by side.
 pub(crate) fn width() -> usize {
@@ -145,33 +139,6 @@ fn open_up(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An own directory beside another, on the same file system, for what is not finished. It is removed with all its content when dropped: a caller may
-/// give up a load at any moment, and 100 MB must not stay behind.
-#[derive(Debug)]
-pub(crate) struct Workspace(PathBuf);
-
-impl Workspace {
-    pub(crate) fn beside(directory: &Path) -> Result<Self> {
-        let parent = directory.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(parent).map_err(|error| Error::file(parent, error))?;
-        let name = directory.file_name().unwrap_or_default().to_string_lossy();
-        let path = parent.join(format!(".{name}.cloakroom-{}", &clock::random_id()[..12]));
-        make_directory(&path).map_err(|error| Error::file(&path, error))?;
-        Ok(Self(path))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // A thread that was just writing when its load was given up may make the first try fail.
-        let _ = (0..REMOVALS).find(|_| remove(&self.0).is_ok());
-    }
-}
-
 /// The whole path of a directory, which may not be there yet.
 pub(crate) fn whole(directory: &Path) -> Result<PathBuf> {
     let whole = std::path::absolute(directory).map_err(|error| Error::file(directory, error))?;
@@ -250,20 +217,6 @@ mod tests {
             fs::remove_file(&path).unwrap();
         }
         assert!(time(i64::MIN) < time(i64::MIN + 1) && time(i64::MAX) > time(0));
-    }
-
-    #[test]
-    fn a_workspace_leaves_nothing_behind() {
-        let home = tempfile::tempdir().unwrap();
-        let space = Workspace::beside(&home.path().join("deep/p")).unwrap();
-        assert_eq!(space.path().parent(), Some(home.path().join("deep").as_path()));
-        make_parents(space.path(), "a/b/c").unwrap();
-        fs::write(space.path().join("a/b/c"), "x").unwrap();
-        fs::set_permissions(space.path().join("a"), Permissions::from_mode(0o500)).unwrap();
-        drop(space);
-        assert_eq!(fs::read_dir(home.path().join("deep")).unwrap().count(), 0);
-        let gone = home.path().join("gone");
-        assert!(make_parents(&gone, "a/b").is_err() && !gone.exists());
     }
 
     #[test]

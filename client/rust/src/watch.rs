@@ -15,6 +15,7 @@ use crate::{
     clock,
     connection::Client,
     error::{Error, Kind, Result},
+    retry::Backoff,
     sessions::duration,
 };
 
@@ -22,8 +23,8 @@ use crate::{
 const SILENT_INTERVALS: u32 = 3;
 /// How long the first message may take.
 const OPENING: Duration = Duration::from_secs(10);
-/// The pauses between attempts grow from the first to the last, each anywhere between nothing and that.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The pauses between attempts.
+const BACKOFF: Backoff = Backoff { next: Duration::from_millis(100), longest: Duration::from_secs(10), factor: 2.0 };
 /// The contract's default, for the time until the daemon has said the interval in force.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -101,7 +102,7 @@ pub struct Watch {
     /// The consumer was away that long itself, and the connection has been given a moment to show that it lives.
     excused: bool,
     not_before: Instant,
-    backoff: Duration,
+    backoff: Backoff,
     standing: Standing,
 }
 
@@ -141,7 +142,7 @@ impl Client {
             silent: now,
             excused: false,
             not_before: now,
-            backoff: BACKOFF.0,
+            backoff: BACKOFF,
             standing: Standing::Unheard,
         })
     }
@@ -223,7 +224,7 @@ impl Watch {
     fn event(&mut self, message: v1::WatchInvalidationsResponse) -> Option<Event> {
         // A daemon that only greets and falls over is not pressed harder for that.
         if !matches!(message.event, Some(Wire::Opened(_))) {
-            self.backoff = BACKOFF.0;
+            self.backoff = BACKOFF;
         }
         let kind = match message.event {
             Some(Wire::Opened(opened)) => {
@@ -263,8 +264,7 @@ impl Watch {
 
     fn connect_anew(&mut self, at_least: Duration) {
         self.stream = None;
-        self.not_before = clock::monotonic() + at_least + clock::jittered(self.backoff);
-        self.backoff = BACKOFF.1.min(self.backoff * 2);
+        self.not_before = clock::monotonic() + at_least + self.backoff.pause();
     }
 }
 

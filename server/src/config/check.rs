@@ -47,14 +47,16 @@ pub(super) fn check(config: &Config, values: &Values) -> Result<()> {
 /// An address that other machines can reach needs encryption and known callers, or the word of the operator.
 fn exposure(config: &Config, key: &str, address: SocketAddr, values: &Values) -> Result<()> {
     let encrypted = config.tls.cert.is_some();
-    let known = config.auth.tokens_file.is_some() || config.tls.client_ca.is_some();
+    // A certificate lets its holder connect; which namespace it may use, and as what, only a token says.
+    let known = config.auth.tokens_file.is_some();
     if address.ip().is_loopback() || config.insecure || (encrypted && known) {
         return Ok(());
     }
     let lacking = match (encrypted, known) {
         (false, false) => "tls.cert, tls.key and auth.tokens_file are",
         (false, true) => "tls.cert and tls.key are",
-        (true, _) => "auth.tokens_file (or tls.client_ca) is",
+        (true, _) if config.tls.client_ca.is_some() => "auth.tokens_file (tls.client_ca says who may connect, not which namespace is whose) is",
+        (true, _) => "auth.tokens_file is",
     };
     let message = format!(
         "{key} is {address} ({}), which other machines can reach, but {lacking} not set; set them, take a loopback address such as 127.0.0.1:{}, or pass --insecure if \

@@ -17,7 +17,7 @@ pub struct Flags {
     /// Print the whole default configuration as commented TOML, and exit
     #[arg(long)]
     pub print_config: bool,
-    /// Check the configuration, reach every store, say how it went, and exit
+    /// Check the configuration and the files it names, say what would be used, and exit; changes nothing and asks no store
     #[arg(long)]
     pub check: bool,
     /// Keep data in this directory

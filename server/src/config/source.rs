@@ -145,8 +145,18 @@ impl Values {
 }
 
 fn unknown<'a>(name: &str, source: &Source, known: impl Iterator<Item = &'a str>) -> Error {
-    let nearest = known.min_by_key(|known| distance(known, name)).unwrap_or_default();
-    Error::field(name, format!("{name} is no key of the configuration ({source}); did you mean {nearest}? `cloakroomd --print-config` shows all keys"))
+    let hint = suggestion(name, known).map(|known| format!("did you mean {known}? ")).unwrap_or_default();
+    Error::field(name, format!("{name} is no key of the configuration ({source}); {hint}`cloakroomd --print-config` shows all keys"))
+}
+
+/// The key that was meant, if that can be guessed: one that is written nearly alike, or one of that name in another section.
+fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.collect();
+    let close = (name.len() / 5).clamp(2, 3);
+    let nearest = known.iter().map(|known| (distance(known, name), *known)).min().filter(|(edits, _)| *edits <= close);
+    let last = |path: &str| path.rsplit('.').next().map(str::to_owned);
+    let mut elsewhere = known.iter().filter(|known| last(known) == last(name));
+    nearest.map(|(_, known)| known).or_else(|| elsewhere.next().copied().filter(|_| elsewhere.next().is_none()))
 }
 
 /// The edit distance of Levenshtein: how many characters to insert, remove or replace.

@@ -79,6 +79,18 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     assert!(message.contains("did you mean CLOAKROOM_LISTEN?"), "{message}");
     let message = refused(&[], None, &[("CLOAKROOM_METADATA_FOO", "x")]);
     assert!(message.starts_with("CLOAKROOM_METADATA_FOO is no key"), "{message}");
+    assert!(!message.contains("did you mean") && message.contains("--print-config"), "nothing is like it: {message}");
+    for (file, meant) in [
+        ("tokens_file = \"t\"", Some("auth.tokens_file")),
+        ("[limits]\nengine = \"redis\"", Some("metadata.engine")),
+        ("[limits]\nidel_timeout = \"1s\"", Some("limits.idle_timeout")),
+        ("[cache]\nttl = 1", None),
+        ("verbose = true", None),
+        ("[limits]\ntimeout = \"1s\"", None),
+    ] {
+        let message = refused(&[], Some(file), &[]);
+        assert_eq!(message.split("did you mean ").nth(1).and_then(|rest| rest.split('?').next()), meant, "{message}");
+    }
     assert!(load(&[], None, &[("CLOAKROOM_TOKEN", "of a client")]).is_ok(), "variables of clients are none of the daemon's business");
 }
 
@@ -90,10 +102,13 @@ fn addresses_that_others_can_reach_need_tls_and_authentication_or_insecure() {
         assert!(message.contains("--insecure"), "{message}");
         assert!(load(&[&flags[..], &["--insecure"]].concat(), None, &[]).is_ok());
         let tls = "[tls]\ncert = \"c\"\nkey = \"k\"\n";
-        assert!(refused(&flags, Some(tls), &[]).contains("but auth.tokens_file (or tls.client_ca) is not set"));
+        assert!(refused(&flags, Some(tls), &[]).contains("but auth.tokens_file is not set"));
         assert!(refused(&flags, Some("[auth]\ntokens_file = \"t\"\n"), &[]).contains("but tls.cert and tls.key are not set"));
         assert!(load(&flags, Some(&format!("{tls}[auth]\ntokens_file = \"t\"\n")), &[]).is_ok());
-        assert!(load(&flags, Some(&format!("{tls}client_ca = \"ca\"\n")), &[]).is_ok());
+        let certificates = format!("{tls}client_ca = \"ca\"\n");
+        let message = refused(&flags, Some(&certificates), &[]);
+        assert!(message.contains("auth.tokens_file (tls.client_ca says who may connect, not which namespace is whose) is not set"), "{message}");
+        assert!(load(&flags, Some(&format!("{certificates}[auth]\ntokens_file = \"t\"\n")), &[]).is_ok());
     }
     assert!(load(&["--listen", "[::1]:0", "--http-listen", "127.0.0.2:0"], None, &[]).is_ok());
 }

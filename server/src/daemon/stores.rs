@@ -84,7 +84,7 @@ async fn metadata(config: &Config) -> Result<(Arc<dyn Metadata>, Closing)> {
     Ok((Arc::clone(&embedded) as _, Closing::Embedded(embedded)))
 }
 
-fn redis(config: &config::Metadata) -> RedisConfig {
+pub(super) fn redis(config: &config::Metadata) -> RedisConfig {
     let urls = config.redis_url.as_ref().map(|urls| urls.expose().split(',').map(|url| url.trim().to_owned()).collect());
     RedisConfig {
         urls: urls.unwrap_or_default(),
@@ -97,11 +97,11 @@ fn redis(config: &config::Metadata) -> RedisConfig {
     }
 }
 
-fn blobs(config: &Config) -> BlobsConfig {
+pub(super) fn blobs(config: &Config) -> BlobsConfig {
     let blobs = &config.blobs;
     match blobs.backend {
         Backend::Memory => BlobsConfig::memory(),
-        Backend::Local => BlobsConfig::local(blobs.path.clone().unwrap_or_else(|| config.data_dir.join("blobs"))),
+        Backend::Local => BlobsConfig::local(blob_directory(config)),
         Backend::S3 => {
             let keys = blobs.access_key_id.as_ref().zip(blobs.secret_access_key.as_ref());
             let s3 = S3 {
@@ -117,7 +117,7 @@ fn blobs(config: &Config) -> BlobsConfig {
     }
 }
 
-fn keys(config: &Config) -> KeySource {
+pub(super) fn keys(config: &Config) -> KeySource {
     match (&config.keys.master_key_file, &config.keys.master_key) {
         (Some(path), _) => KeySource::File(path.clone()),
         (None, Some(text)) => KeySource::Value { name: "keys.master_key".to_owned(), text: text.expose().to_owned() },
@@ -127,13 +127,23 @@ fn keys(config: &Config) -> KeySource {
     }
 }
 
+/// Where profiles lie on this machine.
+pub(super) fn blob_directory(config: &Config) -> PathBuf {
+    config.blobs.path.clone().unwrap_or_else(|| config.data_dir.join("blobs"))
+}
+
+/// Whether a daemon has kept profiles on this machine, so that there must be a key.
+pub(super) fn has_data(config: &Config) -> bool {
+    config.blobs.backend == Backend::Local && blob_directory(config).join(LANDMARK).exists()
+}
+
 /// Beside the data it opens.
 fn default_key_file(config: &Config) -> PathBuf {
     config.data_dir.join("master.key")
 }
 
 /// The stores name their own settings; the operator knows them by the names of the configuration.
-fn named(error: Error) -> Error {
+pub(super) fn named(error: Error) -> Error {
     if error.reason() == Reason::MetadataUnavailable && error.help().is_none() {
         return error.with_help("check that Redis runs there, and that metadata.redis_url is right");
     }

@@ -157,6 +157,46 @@ async fn sessions_and_watches_go_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn readings_of_an_unknown_namespace_leave_no_trace_and_miss_nothing() {
+    use crate::store::metadata::Metadata as _;
+    let daemon = start(config(&["--ephemeral"], &[])).await;
+    let stores::Closing::Embedded(store) = daemon.closing.clone() else { panic!("the engine in memory") };
+    let namespace = || "fresh".to_owned();
+    let of_ann = || v1::Selector { email: "ann@x.org".to_owned(), ..Default::default() };
+    let mut invalidations = InvalidationServiceClient::new(daemon.channel().await);
+    let request = WatchInvalidationsRequest { namespace: namespace(), selectors: vec![of_ann()], ..Default::default() };
+    let mut watch = invalidations.watch_invalidations(request.clone()).await.unwrap().into_inner();
+    let token = watch.message().await.unwrap().unwrap().resume_token;
+    let preview = v1::InvalidateRequest { namespace: namespace(), selectors: vec![of_ann()], validate_only: true, ..Default::default() };
+    assert_eq!(invalidations.invalidate(preview).await.unwrap().into_inner().session_count, 0);
+    let bad = v1::InvalidateRequest { namespace: namespace(), validate_only: true, ..Default::default() };
+    assert_eq!(invalidations.invalidate(bad).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert!(store.namespaces().await.unwrap().is_empty(), "whoever only reads writes nothing");
+
+    let session = |id: &str, email: &str| v1::CreateSessionRequest {
+        namespace: namespace(),
+        session_id: id.to_owned(),
+        business_id: "acme".to_owned(),
+        email: email.to_owned(),
+        ..Default::default()
+    };
+    let mut sessions = SessionServiceClient::new(daemon.channel().await);
+    sessions.create_session(session("bobs", "bob@x.org")).await.unwrap();
+    sessions.create_session(session("anns", "Ann@x.org")).await.unwrap();
+    let resumed = WatchInvalidationsRequest { start: Some(Start::ResumeToken(token)), ..request };
+    let resumed = invalidations.watch_invalidations(resumed).await.unwrap().into_inner();
+    for mut watch in [watch, resumed] {
+        let seen = loop {
+            if let Some(Event::Batch(batch)) = watch.message().await.unwrap().unwrap().event {
+                break batch.changes.into_iter().map(|change| change.session_id).collect::<Vec<_>>();
+            }
+        };
+        assert_eq!(seen, ["anns"]);
+    }
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_save_that_runs_when_the_end_is_asked_for_finishes() {
     let dir = tempfile::tempdir().unwrap();
     let config = || config(&["--data-dir", dir.path().to_str().unwrap()], &[]);

@@ -18,7 +18,7 @@ use crate::model::{error::Result, id::Namespace, selector::Selectors};
 
 /// How often to look for namespaces that are asked for and not followed yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often to certify that nothing else happened; the cache wants it at least once a second.
+/// How often to certify that nothing else happened; the log itself is read at least once a second.
 const CERTIFY_EVERY: Duration = Duration::from_millis(500);
 /// A namespace that nobody asks for is followed no longer than this.
 const IDLE: Duration = Duration::from_mins(1);
@@ -59,7 +59,9 @@ async fn apply(hub: &Hub, cache: &SessionCache, namespace: &Namespace) -> Result
             Event::Reset(_) => cache.reset(namespace),
             Event::Draining => return Ok(()),
         }
-        cache.verified_through(namespace, revision);
+        if let Some(complete) = subscriber.complete() {
+            cache.verified_through(namespace, revision, complete);
+        }
         if cache.is_idle(namespace, IDLE) {
             return Ok(());
         }

@@ -24,6 +24,8 @@ use crate::{
     store::metadata::{Commit, Found, Key, Life, Metadata, Require, Txn, Write},
 };
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod keys;
 mod master;
 mod objects;
@@ -53,6 +55,15 @@ pub trait KeyObjects: Send + Sync + fmt::Debug + 'static {
 
     /// Deletes an object; deleting what is gone succeeds.
     async fn delete(&self, name: &str) -> Result<()>;
+}
+
+/// Keys as far as a reader needs them.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// The keys.
+    pub keys: Arc<NamespaceKeys>,
+    /// They are there, and not only going to be made.
+    certain: bool,
 }
 
 /// The keys of all namespaces and lineages, read when first needed.
@@ -111,7 +122,9 @@ impl Keyring {
         if let Some(keys) = self.existing(namespace).await? {
             return Ok(keys);
         }
-        let record = self.adopt_or_create(namespace).await?;
+        let made = self.adopt_or_create(namespace).await;
+        audit("make the namespace's keys", namespace, &made);
+        let record = made?;
         let key = namespace_key();
         let write = Write::Put { key: key.clone(), value: record, life: Life::Forever, marks: Vec::new() };
         let txn = Txn { requires: vec![Require::Absent(key)], writes: vec![write], ..Txn::default() };
@@ -129,9 +142,37 @@ impl Keyring {
             return Ok(Some(keys));
         }
         let Some(record) = self.record(namespace, namespace_key()).await? else { return Ok(None) };
-        let keys = Arc::new(NamespaceKeys::unwrap(namespace, &self.master, &record)?);
+        let unwrapped = NamespaceKeys::unwrap(namespace, &self.master, &record);
+        audit("unwrap the namespace's keys", namespace, &unwrapped);
+        let keys = Arc::new(unwrapped?);
         self.namespaces.insert(namespace.clone(), Arc::clone(&keys));
         Ok(Some(keys))
+    }
+
+    /// A namespace's keys, or, if it has none, those that its first writer is going to make: for reads that name addresses or carry tokens. Nothing may be sealed with
+    /// them. They are [`Foreseen`] wrongly if that writer has another master key than this daemon, or if the keys of lost metadata are still in the bucket.
+    ///
+    /// # Errors
+    /// As [`Self::namespace`].
+    pub async fn foresee(&self, namespace: &Namespace) -> Result<Foreseen> {
+        Ok(match self.existing(namespace).await? {
+            Some(keys) => Foreseen { keys, certain: true },
+            None => Foreseen { keys: Arc::new(NamespaceKeys::generate(namespace, &self.master)?), certain: false },
+        })
+    }
+
+    /// Whether a namespace's keys are, or still may become, what was foreseen.
+    ///
+    /// # Errors
+    /// As [`Self::namespace`].
+    pub async fn holds(&self, namespace: &Namespace, foreseen: &mut Foreseen) -> Result<bool> {
+        if !foreseen.certain
+            && let Some(keys) = self.existing(namespace).await?
+        {
+            foreseen.certain = keys.agrees(&foreseen.keys);
+            return Ok(foreseen.certain);
+        }
+        Ok(true)
     }
 
     /// The bucket decides what a namespace's keys are: metadata that were lost find their old keys again.
@@ -140,7 +181,7 @@ impl Keyring {
         if let Some(record) = self.objects.get(&name).await? {
             return Ok(record);
         }
-        let record = NamespaceKeys::generate(namespace)?.wrap(&self.master)?;
+        let record = NamespaceKeys::generate(namespace, &self.master)?.wrap(&self.master)?;
         if self.objects.put_new(&name, record.clone()).await? {
             return Ok(record);
         }
@@ -211,6 +252,12 @@ impl Keyring {
         let reading = self.metadata.get(namespace, &[key]).await?;
         Ok(reading.found.into_iter().next().and_then(Found::live).map(|record| record.value))
     }
+}
+
+/// The line that a use of the master key leaves; the span around it says in whose call.
+fn audit<T>(what: &str, namespace: &Namespace, done: &Result<T>) {
+    let outcome = done.as_ref().map_or_else(|error| format!("{:?}", error.reason()), |_| "OK".to_owned());
+    tracing::info!(target: "audit", who = "daemon", what, %namespace, outcome, "use of the master key");
 }
 
 fn namespace_key() -> Key {

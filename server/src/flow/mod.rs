@@ -3,6 +3,8 @@
 pub mod follow;
 pub mod invalidate;
 pub mod keyring;
+pub mod pause;
+pub mod pressure;
 pub mod profiles;
 pub mod sessions;
 pub mod sweep;

@@ -6,12 +6,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::sessions::{Loaded, Sessions};
+use super::{
+    pause::about,
+    sessions::{Loaded, Sessions},
+};
 use crate::{
-    clock,
     model::{
         error::{Reason, Result},
         id::{Namespace, SessionId},
@@ -41,7 +42,7 @@ pub struct Swept {
 /// Sweeps until told to stop.
 pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     let mut failing = false;
-    while stop.run_until_cancelled(pause()).await.is_some() {
+    while stop.run_until_cancelled(about(INTERVAL)).await.is_some() {
         let swept = stop.run_until_cancelled(sweep_all(&sessions)).await;
         // One line when it starts to fail and one when it works again; not one per second.
         match swept {
@@ -56,11 +57,6 @@ pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
         }
         failing = !failing;
     }
-}
-
-async fn pause() {
-    let share = clock::random::<1>().map_or(128, |[byte]| u32::from(byte));
-    sleep(INTERVAL * 3 / 4 + INTERVAL * share / 510).await;
 }
 
 /// Sweeps every namespace once. One that fails does not keep the others waiting; the first error is handed back.

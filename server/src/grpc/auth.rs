@@ -13,11 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::parse::Caller;
 use crate::model::{
     error::{Error, Reason, Result},
+    hex::unhex,
     id::Namespace,
 };
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The key of the configuration that names the file.
+const KEY: &str = "auth.tokens_file";
 /// Longest token, in bytes.
 const MAX_TOKEN: usize = 4096;
 
@@ -53,7 +56,7 @@ impl fmt::Display for Role {
     }
 }
 
-struct Token {
+pub(crate) struct Token {
     hash: [u8; 32],
     caller: Caller,
 }
@@ -123,9 +126,13 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Result<Arc<[Token]>> {
-    const KEY: &str = "auth.tokens_file";
-    let shown = path.display();
+    let shown = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| Error::field(KEY, format!("the tokens file {shown} cannot be read ({error})")))?;
+    read_text(&shown, &text)
+}
+
+/// Reads the text of the file that messages call `shown`.
+pub(crate) fn read_text(shown: &str, text: &str) -> Result<Arc<[Token]>> {
     let mut tokens: Vec<Token> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
@@ -153,19 +160,9 @@ fn parse(line: &str) -> Result<Token, String> {
     };
     let namespace = Namespace::parse("namespace", namespace).map_err(|error| error.to_string())?;
     let role = Role::parse(role).ok_or("the role is none of reader, worker, operator")?;
-    let hash = hex(hash).ok_or("the hash is not 64 hexadecimal digits (make it with `printf %s \"$TOKEN\" | sha256sum`)")?;
+    let hash =
+        unhex(hash).and_then(|hash| hash.try_into().ok()).ok_or("the hash is not 64 hexadecimal digits (make it with `printf %s \"$TOKEN\" | sha256sum`)")?;
     Ok(Token { hash, caller: Caller { name: name.into(), namespace, role } })
-}
-
-fn hex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (slot, at) in out.iter_mut().zip((0..64).step_by(2)) {
-        *slot = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]
@@ -174,8 +171,7 @@ mod tests {
 
     fn line(name: &str, namespace: &str, role: &str, token: &str) -> String {
         let hash = digest::digest(&digest::SHA256, token.as_bytes());
-        let hash = hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        format!("{name} {namespace} {role} {hash}\n")
+        format!("{name} {namespace} {role} {}\n", crate::model::hex::hex(hash.as_ref()))
     }
 
     fn tokens(text: &str) -> Result<Tokens> {
@@ -212,6 +208,8 @@ mod tests {
             assert!(error.message().contains(complaint), "{error}");
             assert!(!error.message().contains("s3cretplain"));
         }
+        let error = tokens("ann -s3cretplain worker default\n").unwrap_err();
+        assert!(!error.to_string().contains("s3cretplain"), "a token in the namespace's place is not shown: {error}");
         assert!(Tokens::open(Path::new("/nowhere/tokens")).unwrap_err().message().contains("/nowhere/tokens cannot be read"));
     }
 

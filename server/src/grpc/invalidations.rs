@@ -11,14 +11,15 @@ use super::parse;
 use crate::{
     flow::{
         invalidate::Invalidation,
-        keyring::{Keyring, NamespaceKeys},
+        keyring::{Foreseen, Keyring, NamespaceKeys},
         watch::{Event, Hub, Matched, Message, ResetReason, Start, Subscriber},
     },
     model::{
         email::Email,
         error::{Error, Reason, Result},
         event::Change,
-        id::{BusinessId, RequestId, SessionId},
+        hex::unhex,
+        id::{BusinessId, Namespace, RequestId, SessionId},
         resume::Resume,
         selector::{MAX_SELECTORS, Selector, Selectors},
         time::Revision,
@@ -61,7 +62,9 @@ impl Invalidations {
 /// What a watch's messages are made of besides the subscriber's.
 struct Watch {
     subscriber: Subscriber,
-    keys: Arc<NamespaceKeys>,
+    ns: Namespace,
+    keyring: Arc<Keyring>,
+    foreseen: Foreseen,
     fingerprint: [u8; 8],
     bookmark_interval: Duration,
 }
@@ -73,21 +76,18 @@ impl InvalidationService for Invalidations {
     async fn watch_invalidations(&self, request: Request<api::WatchInvalidationsRequest>) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
         let ns = parse::namespace(&request, &request.get_ref().namespace)?;
         let request = request.into_inner();
-        let keys = self.keyring.namespace(&ns).await?;
-        let selectors = Selectors::new(selectors(&request.selectors, &keys)?);
+        let foreseen = self.keyring.foresee(&ns).await?;
+        let selectors = Selectors::new(selectors(&request.selectors, &foreseen.keys)?);
         let fingerprint = selectors.fingerprint();
-        let start = start(request.start, &keys, fingerprint)?;
+        let start = start(request.start, &foreseen.keys, fingerprint)?;
         let interval = request.bookmark_interval.as_ref();
         let bookmark_interval = parse::duration("bookmark_interval", interval, self.bookmark_default, BOOKMARK_MIN, BOOKMARK_MAX)?;
         let subscriber = self.hub.subscribe(&ns, selectors, start, bookmark_interval).await?;
-        let watch = Watch { subscriber, keys, fingerprint, bookmark_interval };
+        let watch = Watch { subscriber, ns, keyring: Arc::clone(&self.keyring), foreseen, fingerprint, bookmark_interval };
         let messages = stream::unfold(Some(watch), |watch| async move {
             let mut watch = watch?;
-            match watch.subscriber.next().await {
-                Ok(Some(message)) => {
-                    let response = watch.response(message);
-                    Some((Ok(response), Some(watch)))
-                }
+            match watch.next().await {
+                Ok(Some(response)) => Some((Ok(response), Some(watch))),
                 Ok(None) => None,
                 Err(error) => Some((Err(Status::from(error)), None)),
             }
@@ -98,8 +98,8 @@ impl InvalidationService for Invalidations {
     async fn invalidate(&self, request: Request<api::InvalidateRequest>) -> Result<Response<api::InvalidateResponse>, Status> {
         let ns = parse::namespace(&request, &request.get_ref().namespace)?;
         let request = request.into_inner();
-        let keys = self.keyring.namespace(&ns).await?;
-        let selectors = targets(&request.selectors, &keys)?;
+        // Announcing is no reason for keys either: where there are none, there is no session.
+        let selectors = targets(&request.selectors, &self.keyring.foresee(&ns).await?.keys)?;
         let reason = reason(request.reason)?;
         let request_id = RequestId::parse("request_id", &request.request_id)?;
         let done = if request.validate_only {
@@ -113,6 +113,15 @@ impl InvalidationService for Invalidations {
 }
 
 impl Watch {
+    async fn next(&mut self) -> Result<Option<api::WatchInvalidationsResponse>> {
+        let Some(message) = self.subscriber.next().await? else { return Ok(None) };
+        if !self.keyring.holds(&self.ns, &mut self.foreseen).await? {
+            let message = "the namespace's keys were made under another master key than this daemon has; watch anew, without a resume token";
+            return Err(Error::new(Reason::InvalidResumeToken, message).with_field("resume_token"));
+        }
+        Ok(Some(self.response(message)))
+    }
+
     fn response(&self, message: Message) -> api::WatchInvalidationsResponse {
         use watch_invalidations_response::Event as Api;
         let revision = message.revision;
@@ -130,7 +139,7 @@ impl Watch {
             Event::Draining => Api::Draining(api::Draining { retry_after: Some(parse::proto_duration(DRAIN_RETRY)) }),
         };
         let resume = Resume { selectors: self.fingerprint, history: message.history, revision };
-        api::WatchInvalidationsResponse { event: Some(event), resume_token: Bytes::from(resume.encode(|data| self.keys.token_mac(RESUME, data))) }
+        api::WatchInvalidationsResponse { event: Some(event), resume_token: Bytes::from(resume.encode(|data| self.foreseen.keys.token_mac(RESUME, data))) }
     }
 }
 
@@ -146,8 +155,8 @@ fn proto_change(change: Change, revision: i64) -> api::Change {
         session_id: change.session,
         business_id: change.business,
         previous_business_id: change.previous_business.unwrap_or_default(),
-        email_hmac: unhex(&change.email_hmac),
-        previous_email_hmac: unhex(change.previous_email_hmac.as_deref().unwrap_or_default()),
+        email_hmac: hmac_bytes(&change.email_hmac),
+        previous_email_hmac: hmac_bytes(change.previous_email_hmac.as_deref().unwrap_or_default()),
         state: change.state,
         previous_state: change.previous_state,
         snapshot_id: change.snapshot,
@@ -155,9 +164,9 @@ fn proto_change(change: Change, revision: i64) -> api::Change {
     }
 }
 
-fn unhex(digits: &str) -> Bytes {
-    let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    (0..digits.len()).step_by(2).map_while(byte).collect::<Vec<_>>().into()
+/// The bytes of an address's HMAC; none when there is none.
+fn hmac_bytes(digits: &str) -> Bytes {
+    unhex(digits).unwrap_or_default().into()
 }
 
 fn reset_reason(reason: ResetReason) -> api::reset::Reason {

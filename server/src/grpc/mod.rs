@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod admin;
+mod audit;
 pub mod auth;
 pub mod health;
 pub mod invalidations;

@@ -4,12 +4,15 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use cloakroom_api::v1::{self as api, profile_service_server::ProfileService};
 use futures::{Stream, StreamExt as _, stream};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{parse, sessions::convert::conditions};
+use super::{
+    audit::{self, Access},
+    parse,
+    sessions::convert::conditions,
+};
 use crate::{
-    flow::profiles::{DiffRequest, Listing, Load, LoadPiece, LoadRequest, MarkRequest, Marked, Marking, Profiles, RestoreRequest},
+    flow::profiles::{DiffRequest, Listing, Load, LoadPiece, LoadRequest, MarkRequest, Marked, Marking, Pieces, Profiles, RestoreRequest},
     model::{
         error::{Error, Reason, Result},
         id::{SessionId, SnapshotId, UploadId},
@@ -18,6 +21,8 @@ use crate::{
 };
 
 mod convert;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod upload;
 
 use convert::{accepted, difference, entry, entry_page_size, moment, records, snapshot, snapshot_id};
@@ -72,7 +77,7 @@ impl ProfileService for ProfileCalls {
     }
 
     async fn load_profile(&self, request: Request<api::LoadProfileRequest>) -> Result<Response<Self::LoadProfileStream>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let wanted = LoadRequest {
             namespace,
@@ -83,7 +88,9 @@ impl ProfileService for ProfileCalls {
             with_storage_state: given.with_storage_state,
             min_revision: moment("min_revision", given.min_revision)?,
         };
-        Ok(Response::new(answer(self.profiles.load(wanted).await?)))
+        let what = if wanted.with_storage_state { "LoadProfile with storage state" } else { "LoadProfile" };
+        let access = Access::begin(who, what, &wanted.namespace, &wanted.session);
+        Ok(Response::new(answer(access.end(self.profiles.load(wanted).await.map_err(Status::from))?)))
     }
 
     async fn list_snapshots(&self, request: Request<api::ListSnapshotsRequest>) -> Result<Response<api::ListSnapshotsResponse>, Status> {
@@ -115,7 +122,7 @@ impl ProfileService for ProfileCalls {
     }
 
     async fn restore_snapshot(&self, request: Request<api::RestoreSnapshotRequest>) -> Result<Response<api::RestoreSnapshotResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let wanted = RestoreRequest {
             namespace,
@@ -124,7 +131,8 @@ impl ProfileService for ProfileCalls {
             head: snapshot_id("head_snapshot_id", &given.head_snapshot_id)?,
             conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
         };
-        let restored = self.profiles.restore(wanted).await?;
+        let access = Access::begin(who, "RestoreSnapshot", &wanted.namespace, &wanted.session);
+        let restored = access.end(self.profiles.restore(wanted).await.map_err(Status::from))?;
         Ok(Response::new(api::RestoreSnapshotResponse {
             snapshot: Some(snapshot(restored.view)),
             revision: restored.revision.0,
@@ -134,7 +142,7 @@ impl ProfileService for ProfileCalls {
     }
 
     async fn diff_snapshots(&self, request: Request<api::DiffSnapshotsRequest>) -> Result<Response<api::DiffSnapshotsResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let wanted = DiffRequest {
             namespace,
@@ -145,7 +153,8 @@ impl ProfileService for ProfileCalls {
             token: given.page_token,
             min_revision: moment("min_revision", given.min_revision)?,
         };
-        Ok(Response::new(difference(self.profiles.diff(&wanted).await?)))
+        let access = Access::begin(who, "DiffSnapshots", &wanted.namespace, &wanted.session);
+        Ok(Response::new(difference(access.end(self.profiles.diff(&wanted).await.map_err(Status::from))?)))
     }
 
     async fn pin_snapshot(&self, request: Request<api::PinSnapshotRequest>) -> Result<Response<api::PinSnapshotResponse>, Status> {
@@ -199,7 +208,7 @@ fn answer(load: Load) -> <ProfileCalls as ProfileService>::LoadProfileStream {
         base_snapshot_id: load.base.map(|base| base.to_string()).unwrap_or_default(),
         content_bytes: i64::try_from(load.content).unwrap_or(i64::MAX),
     });
-    let next = move |pieces: Option<mpsc::Receiver<Result<LoadPiece>>>| {
+    let next = move |pieces: Option<Pieces>| {
         let root = root.clone();
         async move {
             let mut pieces = pieces?;

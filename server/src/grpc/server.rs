@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{Config, Tls},
-    flow::tasks::Tasks,
+    flow::{pressure::Pressure, tasks::Tasks},
     model::error::{Error, Reason, Result},
     ops::metrics::Metrics,
 };
@@ -99,6 +99,8 @@ pub struct Shared {
     pub tokens: Option<Arc<Tokens>>,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
+    /// Whether transfers are short of memory or places.
+    pub pressure: Arc<Pressure>,
     /// Who owns what runs beside a call.
     pub tasks: Arc<Tasks>,
 }
@@ -137,7 +139,7 @@ pub async fn serve(
     stopping: CancellationToken,
     cut: CancellationToken,
 ) -> Result<()> {
-    let Shared { config, tokens, metrics, tasks } = shared;
+    let Shared { config, tokens, metrics, pressure, tasks } = shared;
     let limits = &config.limits;
     server
         // Outermost: whatever happens below, the call is in the log, the trace and the metrics, with the status its caller sees.
@@ -150,9 +152,9 @@ pub async fn serve(
         .layer(With::new(Authenticate::new(tokens)))
         // Above the permits: what these two end gives its permit back. The flow of profiles also looks at the clock, and says more; so this one comes a little later.
         .layer(With::new(Drain::new(stopping.clone())))
-        .layer(With::new(EndIdle::new(limits.idle_timeout + limits.idle_timeout / 4, tasks)))
+        .layer(With::new(EndIdle::new(limits.idle_timeout + limits.idle_timeout / 4, Arc::clone(&pressure), tasks)))
         // Above the deadline: a call is refused before its time runs.
-        .layer(With::new(LimitLoad::new(limits, Arc::clone(&metrics))))
+        .layer(With::new(LimitLoad::new(limits, Arc::clone(&metrics), pressure)))
         // Innermost: it bounds the handler and nothing else.
         .layer(With::new(Deadline::new(limits.request_timeout)))
         .add_routes(services.routes)

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use cloakroom_api::v1::{self as api, session_service_server::SessionService};
 use tonic::{Request, Response, Status};
 
-use super::parse;
+use super::{
+    audit::{self, Access},
+    parse,
+};
 use crate::{
     flow::sessions::{Answer, Filter, NewSession, Owner, Sessions},
     model::{
@@ -167,10 +170,12 @@ impl SessionService for SessionCalls {
     }
 
     async fn get_storage_state(&self, request: Request<api::GetStorageStateRequest>) -> Result<Response<api::GetStorageStateResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let id = SessionId::parse("session_id", &given.session_id)?;
-        let stored = self.sessions.storage_state(&namespace, &id, revision("min_revision", given.min_revision)?).await?;
+        let min_revision = revision("min_revision", given.min_revision)?;
+        let access = Access::begin(who, "GetStorageState", &namespace, &id);
+        let stored = access.end(self.sessions.storage_state(&namespace, &id, min_revision).await.map_err(Status::from))?;
         Ok(Response::new(api::GetStorageStateResponse {
             storage_state: stored.document,
             etag: stored.etag.etag(),
@@ -180,11 +185,12 @@ impl SessionService for SessionCalls {
     }
 
     async fn put_storage_state(&self, request: Request<api::PutStorageStateRequest>) -> Result<Response<api::PutStorageStateResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let id = SessionId::parse("session_id", &given.session_id)?;
         let conditions = conditions(given.etag, given.lease_token, &given.request_id)?;
-        let put = self.sessions.put_storage_state(&namespace, &id, given.storage_state, &conditions).await?;
+        let access = Access::begin(who, "PutStorageState", &namespace, &id);
+        let put = access.end(self.sessions.put_storage_state(&namespace, &id, given.storage_state, &conditions).await.map_err(Status::from))?;
         Ok(Response::new(api::PutStorageStateResponse { etag: put.revision.etag(), revision: put.revision.0 }))
     }
 }

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod email;
 pub mod error;
 pub mod event;
+pub mod hex;
 pub mod id;
 pub mod label;
 pub mod manifest;

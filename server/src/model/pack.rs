@@ -6,7 +6,7 @@
 //! ```
 //! A *commit pack* is one step of a lineage: what is new of its files, of its manifest, and the commit itself. A *data pack* holds what did not fit into it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
@@ -111,6 +111,13 @@ impl PackRow {
             Ok(header) if name.is_valid() && (self.name.is_empty() || self.slot == 0) => Ok(Arc::new(Pack { name, header })),
             _ => Err(corrupt("a reference to a pack is damaged")),
         }
+    }
+
+    /// Reads a list of packs. Nobody writes one twice: what refers to a pack by its number would not be what it was once it is written anew.
+    pub(super) fn read_all(rows: &[Self]) -> Result<Vec<Arc<Pack>>> {
+        let packs = rows.iter().map(Self::read).collect::<Result<Vec<_>>>()?;
+        let distinct: HashSet<&Arc<Pack>> = packs.iter().collect();
+        if distinct.len() == packs.len() { Ok(packs) } else { Err(corrupt("a pack is listed twice")) }
     }
 }
 

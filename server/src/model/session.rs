@@ -12,6 +12,12 @@ use super::{
     time::Revision,
 };
 
+pub mod index;
+mod state;
+
+pub use index::{IndexEntry, Order};
+pub use state::State;
+
 /// Shortest time to live.
 pub const MIN_TTL: Duration = Duration::from_mins(1);
 /// Longest time to live: 366 days.
@@ -37,65 +43,6 @@ pub mod mark {
     pub const STATE: &str = "state";
     /// The revision of the last save or restore that brought a storage state along: equal to [`STATE`] while that one is current.
     pub const BROUGHT: &str = "brought";
-}
-
-/// Where a session is in its life. `PENDING → ACTIVE ⇄ NEEDS_LOGIN → RETIRED`; the last three are moved to by the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "documented once, in session.proto")]
-pub enum State {
-    Pending,
-    Active,
-    NeedsLogin,
-    Quarantined,
-    Retired,
-    Expired,
-    Deleted,
-}
-
-impl State {
-    /// Every state, in the order of their life.
-    pub const ALL: [Self; 7] = [Self::Pending, Self::Active, Self::NeedsLogin, Self::Quarantined, Self::Retired, Self::Expired, Self::Deleted];
-
-    /// The name as in the contract, without its prefix.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Active => "ACTIVE",
-            Self::NeedsLogin => "NEEDS_LOGIN",
-            Self::Quarantined => "QUARANTINED",
-            Self::Retired => "RETIRED",
-            Self::Expired => "EXPIRED",
-            Self::Deleted => "DELETED",
-        }
-    }
-
-    /// Whether lists and lookups leave such a session out.
-    #[must_use]
-    pub fn is_hidden(self) -> bool {
-        matches!(self, Self::Expired | Self::Deleted)
-    }
-
-    /// Checks a move that a caller asks for.
-    ///
-    /// # Errors
-    /// `ILLEGAL_TRANSITION`, naming the moves that are allowed.
-    pub fn check_move(self, to: Self) -> Result<()> {
-        let allowed: &[Self] = match self {
-            Self::Pending => &[Self::Active, Self::Retired],
-            Self::Active => &[Self::NeedsLogin, Self::Retired],
-            Self::NeedsLogin | Self::Quarantined => &[Self::Active, Self::NeedsLogin, Self::Retired],
-            Self::Retired | Self::Expired | Self::Deleted => &[],
-        };
-        if self == to || allowed.contains(&to) {
-            return Ok(());
-        }
-        let names: Vec<_> = allowed.iter().map(|state| state.name()).collect();
-        let choice = if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
-        let message = format!("a session cannot go from {} to {}; from there it can go to: {choice}", self.name(), to.name());
-        Err(Error::new(Reason::IllegalTransition, message).with("from", self.name()).with("to", to.name()))
-    }
 }
 
 /// How a time to live runs.
@@ -213,74 +160,6 @@ fn corrupt(field: &str, source: Error) -> Error {
     Error::new(Reason::DataCorrupt, format!("a session's record has a damaged {field}")).with_source(source)
 }
 
-/// What an index is ordered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Order {
-    /// By [`mark::BORN`]: never changes, so paging is stable.
-    Born,
-    /// By [`mark::USED`].
-    Used,
-    /// By the member itself: every score is 0.
-    Name,
-}
-
-/// One member of one index.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IndexEntry {
-    /// The index.
-    pub index: String,
-    /// The session's id.
-    pub member: String,
-    /// What gives its score.
-    pub order: Order,
-}
-
-/// Names of the session indices. The variable part comes last, so no value can reach into another index.
-pub mod index {
-    use super::State;
-
-    /// All live sessions, by creation.
-    pub const ALL: &str = "s/all";
-    /// All live sessions, by id.
-    pub const NAMES: &str = "s/names";
-
-    /// Sessions of a business, by creation.
-    #[must_use]
-    pub fn business(business: &str) -> String {
-        format!("s/business/{business}")
-    }
-
-    /// Sessions of an e-mail address, by creation.
-    #[must_use]
-    pub fn email(hmac: &str) -> String {
-        format!("s/email/{hmac}")
-    }
-
-    /// Sessions in a state, by creation.
-    #[must_use]
-    pub fn state(state: State) -> String {
-        format!("s/state/{}", state.name())
-    }
-
-    /// Sessions with a label, by creation. A label's key has no `=`.
-    #[must_use]
-    pub fn label(key: &str, value: &str) -> String {
-        format!("s/label/{key}={value}")
-    }
-
-    /// ACTIVE sessions of a business, by last use.
-    #[must_use]
-    pub fn business_used(business: &str) -> String {
-        format!("s/used-business/{business}")
-    }
-
-    /// ACTIVE sessions of an e-mail address, by last use.
-    #[must_use]
-    pub fn email_used(hmac: &str) -> String {
-        format!("s/used-email/{hmac}")
-    }
-}
-
 /// The version that a caller's etag names, compared with what is stored.
 ///
 /// # Errors
@@ -333,19 +212,6 @@ mod tests {
         assert!(session(State::Expired).indices(&id).is_empty());
         assert_eq!(session(State::Active).indices(&id).len(), 8);
         assert!(session(State::Retired).indices(&id).iter().all(|entry| entry.order != Order::Used));
-    }
-
-    #[test]
-    fn the_moves_are_those_of_the_contract() {
-        let allowed: Vec<_> = State::ALL
-            .into_iter()
-            .flat_map(|from| State::ALL.map(|to| (from, to)))
-            .filter(|(from, to)| from != to && from.check_move(*to).is_ok())
-            .map(|(from, to)| format!("{}>{}", from.name(), to.name()))
-            .collect();
-        let expected = "PENDING>ACTIVE PENDING>RETIRED ACTIVE>NEEDS_LOGIN ACTIVE>RETIRED NEEDS_LOGIN>ACTIVE NEEDS_LOGIN>RETIRED \
-                        QUARANTINED>ACTIVE QUARANTINED>NEEDS_LOGIN QUARANTINED>RETIRED";
-        assert_eq!(allowed.join(" "), expected);
     }
 
     #[test]

@@ -137,12 +137,7 @@ pub struct Described<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(root: Root) -> String {
-        let (a, b) = root.split_at(16);
-        let number = |half: &[u8]| u128::from_be_bytes(half.try_into().unwrap());
-        format!("{:032x}{:032x}", number(a), number(b))
-    }
+    use crate::model::hex::hex;
 
     #[test]
     fn leaves_are_counted_and_measured() {
@@ -165,7 +160,7 @@ mod tests {
         hasher.add(&Described { kind: Kind::Directory, path: "d", mode: 0o700, mtime_ns: 5, size: 0, root: &DIRECTORY_ROOT });
         hasher.add(&Described { kind: Kind::File, path: "d/f", mode: 0o600, mtime_ns: -7, size: 5, root: &file });
         hasher.add(&Described { kind: Kind::Symlink, path: "l", mode: 0o777, mtime_ns: 0, size: 1, root: &link });
-        assert_eq!(hex(hasher.finish()), "d543e5ae8b7d6e26682d3362e76559b326c5267d37dacad7e9c217dae9408a1d");
-        assert_eq!(hex(RootHasher::new().finish()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(hex(&hasher.finish()), "d543e5ae8b7d6e26682d3362e76559b326c5267d37dacad7e9c217dae9408a1d");
+        assert_eq!(hex(&RootHasher::new().finish()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }

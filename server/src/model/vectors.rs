@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     codec::Codec,
     diff::plan,
+    hex::hex,
     manifest::{Entry, Extent, Manifest, entry_root},
     pack::{Frame, Pack, PackName},
     path,
@@ -25,10 +26,6 @@ fn list<'a>(of: &'a Value, name: &str) -> &'a Vec<Value> {
 
 fn text<'a>(of: &'a Value, name: &str) -> &'a str {
     of[name].as_str().unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.chunks(16).map(|part| part.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))).collect()
 }
 
 fn content(pieces: &Value) -> Vec<u8> {

@@ -95,14 +95,24 @@ fn judged(target: &str, info: &ServerInfo) -> Vec<Finding> {
         }
         Some(_) => finding(Level::Fine, "clock", "the daemon's clock agrees with this machine's"),
     });
-    findings.push(match info.exclusivity() {
+    findings.push(exclusivity(info));
+    findings
+}
+
+/// What keeps two workers apart.
+fn exclusivity(info: &ServerInfo) -> Finding {
+    if !info.capabilities.iter().any(|name| name.split('.').next() == Some("lease")) {
+        let text = "of two workers that drive one session, the second to save is refused (PARENT_NOT_HEAD) and nothing is overwritten; \
+                    leases, which keep the second from starting, are not served by this version";
+        return finding(Level::Fine, "exclusivity", text);
+    }
+    match info.exclusivity() {
         v1::Exclusivity::Exclusive => finding(Level::Fine, "exclusivity", "two workers never hold one session"),
         v1::Exclusivity::FencedWritesOnly => {
             finding(Level::Fine, "exclusivity", "after a fail-over two workers may drive one session for a moment; only one of them can save")
         }
         v1::Exclusivity::Unspecified => finding(Level::Warning, "exclusivity", "the daemon does not say what it gives: is it older or newer than this client?"),
-    });
-    findings
+    }
 }
 
 fn store(about: &'static str, store: Option<&v1::StoreInfo>) -> Vec<Finding> {
@@ -147,5 +157,15 @@ mod tests {
         assert!(levels(&info(v1::StoreHealth::Ok, None)).contains(&(Level::Warning, "clock")));
         let ahead = judged("t", &info(v1::StoreHealth::Ok, Some(90.0)));
         assert!(ahead.iter().any(|finding| finding.text.contains("90 s ahead of")));
+    }
+    #[test]
+    fn exclusivity_is_promised_only_where_leases_are_granted() {
+        let mut info = info(v1::StoreHealth::Ok, None);
+        info.info.exclusivity = v1::Exclusivity::Exclusive.into();
+        assert!(exclusivity(&info).text.contains("PARENT_NOT_HEAD"));
+        info.info.capabilities = vec!["lease.wait".to_owned()];
+        assert_eq!(exclusivity(&info).text, "two workers never hold one session");
+        info.info.exclusivity = v1::Exclusivity::Unspecified.into();
+        assert_eq!(exclusivity(&info).level, Level::Warning);
     }
 }

@@ -1,7 +1,7 @@
 //! The contract's messages as JSON. Programs rely on it: fields are added, and never renamed or taken away.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cloakroom_client::v1;
+use cloakroom_client::{hex, v1};
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -28,10 +28,6 @@ pub(crate) fn time(time: Option<&Timestamp>) -> String {
 pub(crate) fn short_time(moment: Option<&Timestamp>) -> String {
     let text = time(moment.map(|moment| Timestamp { nanos: 0, ..*moment }).as_ref());
     if text.is_empty() { "-".to_owned() } else { text }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 pub(crate) fn token(token: &[u8]) -> String {
@@ -134,6 +130,5 @@ mod tests {
     #[test]
     fn kinds_of_a_newer_daemon_are_unknown() {
         assert_eq!((change_kind(9).as_str(), change_kind(99).as_str(), change_kind(0).as_str()), ("PROFILE_SAVED", "UNKNOWN", ""));
-        assert_eq!(hex(&[0, 255, 16]), "00ff10");
     }
 }

@@ -13,6 +13,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser as _;
@@ -25,6 +26,9 @@ use crate::cli::{
 
 /// Ended by Ctrl-C, as a shell says it.
 const INTERRUPTED: u8 = 130;
+
+/// How long an interrupted command may go on with a step that should not be left half done; on a disk that answers it takes milliseconds.
+const FINISHING: Duration = Duration::from_secs(5);
 
 /// Why a command did not end well.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ fn exit_code(error: &Error) -> u8 {
     match error.kind() {
         _ if error.reason() == "OPTION" || error.reason() == "CAPTURE_RULE" => 2,
         Kind::Invalid => 2,
+        _ if error.reason() == "SNAPSHOT_NOT_FOUND" => 3,
         Kind::NotFound => 3,
         Kind::Conflict | Kind::AlreadyExists => 4,
         Kind::Unavailable | Kind::Exhausted => 5,
@@ -75,8 +80,12 @@ pub(crate) fn main() -> ExitCode {
             _ = tokio::signal::ctrl_c() => None,
         }
     });
-    // What is half done leaves nothing behind; threads that still read a file are not waited for.
-    runtime.shutdown_background();
+    // What is half done leaves nothing behind; threads that still read a file are not waited for. But who interrupts a load while it patches a directory wants that directory.
+    if ended.is_none() {
+        runtime.shutdown_timeout(FINISHING);
+    } else {
+        runtime.shutdown_background();
+    }
     match ended {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(Failure::Told)) => ExitCode::FAILURE,
@@ -88,12 +97,22 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// One line on standard error.
+/// Says why a command ends.
 fn told(message: &str, code: u8) -> ExitCode {
+    say(message);
+    ExitCode::from(code)
+}
+
+/// Says what a person should know although the command went well.
+pub(crate) fn warn(message: &str) {
+    say(&format!("warning: {message}"));
+}
+
+/// One line on standard error.
+fn say(message: &str) {
     let line = message.lines().collect::<Vec<_>>().join(" ");
     // Nobody is left to hear of it when even this fails.
     let _ = writeln!(io::stderr(), "cloakroom: {line}");
-    ExitCode::from(code)
 }
 
 async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! `cloakroom save`, `load` and `snapshots`.
 
-use cloakroom_client::{Client, LoadOptions, Result, SaveOptions, v1};
+use std::{fs, future::ready, path::Path};
+
+use cloakroom_client::{Client, Error, LoadOptions, Result, SaveOptions, v1};
 use futures::TryStreamExt as _;
 use serde_json::json as object;
 
@@ -9,7 +11,13 @@ use crate::cli::{
     output::{Output, or_dash, progress, signed_size, size},
     read, session_id,
     sessions::write_private,
+    warn,
 };
+
+/// Hexadecimal digits of a snapshot's id, the fewest that may stand for it, and how many snapshots are named when they could be several.
+const ID: usize = 32;
+const PREFIX: usize = 4;
+const SHOWN: usize = 8;
 
 pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output) -> Result<(), Failure> {
     let id = session_id(client, &save.session).await?;
@@ -26,14 +34,19 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
         force: save.force,
         progress: told,
     };
+    let with_state = options.storage_state.is_some();
     let saved = client.save(&id, &save.directory, options).await;
     bar.finish_and_clear();
     let saved = saved?;
     let (snapshot, sent) = (&saved.snapshot, saved.sent);
+    let warnings = if with_state { Vec::new() } else { warnings(&save.directory, snapshot) };
+    for warning in warnings.iter().filter(|_| !output.is_json()) {
+        warn(warning);
+    }
     output.result(
         || {
             let sent = object!({ "messages": sent.messages, "bytes": sent.bytes, "entries": sent.entries, "runs": sent.runs, "content_bytes": sent.content });
-            object!({ "snapshot": json::snapshot(snapshot), "revision": saved.revision, "session_etag": saved.session_etag, "sent": sent })
+            object!({ "snapshot": json::snapshot(snapshot), "revision": saved.revision, "session_etag": saved.session_etag, "sent": sent, "warnings": warnings })
         },
         || {
             let (total, sent) = (signed_size(snapshot.total_bytes), size(sent.bytes));
@@ -42,11 +55,34 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
     )
 }
 
+/// What Chromium and Firefox write at their first start: into the user data directory, and Chromium into the profiles in it.
+const MARKS: [&str; 6] = ["Local State", "Last Version", "First Run", "prefs.js", "compatibility.ini", "times.json"];
+const MARKS_BELOW: [&str; 2] = ["Preferences", "Cookies"];
+
+fn looks_like_a_profile(directory: &Path) -> bool {
+    let has = |at: &Path, marks: &[&str]| marks.iter().any(|mark| at.join(mark).symlink_metadata().is_ok());
+    let mut below = fs::read_dir(directory).into_iter().flatten().flatten().map(|item| item.path());
+    has(directory, &MARKS) || below.any(|below| has(&below, &MARKS_BELOW))
+}
+
+/// What a person should know of a save that went well but is hardly what was meant.
+fn warnings(directory: &Path, snapshot: &v1::Snapshot) -> Vec<String> {
+    let (at, remedy) = (directory.display(), "give the browser's user data directory, after the browser has run on it and exited");
+    if snapshot.entry_count == 0 {
+        vec![format!("there is nothing in {at} that travels: this snapshot is an empty profile without any login; {remedy}")]
+    } else if !looks_like_a_profile(directory) {
+        vec![format!("nothing in {at} looks like a profile of Chromium or Firefox: this snapshot may have no login; {remedy}")]
+    } else {
+        Vec::new()
+    }
+}
+
 pub(crate) async fn load(client: &Client, load: args::Load, output: &mut Output) -> Result<(), Failure> {
     let id = session_id(client, &load.session).await?;
+    let snapshot_id = snapshot_id(client, &id, &load.snapshot).await?;
     let (told, bar) = progress("loading");
     let options = LoadOptions {
-        snapshot_id: load.snapshot,
+        snapshot_id,
         have: load.have,
         consume: load.consume,
         replace: load.replace,
@@ -82,6 +118,29 @@ pub(crate) async fn load(client: &Client, load: args::Load, output: &mut Output)
     )
 }
 
+/// The id of the snapshot that a person means: an id, or a prefix that only one of the session's snapshots has.
+async fn snapshot_id(client: &Client, session: &str, given: &str) -> Result<String> {
+    let wanted = given.to_ascii_lowercase();
+    if wanted.is_empty() || wanted.len() == ID {
+        return Ok(wanted);
+    }
+    let failed = |reason, message| Err(Error::Local { reason, message });
+    if !(PREFIX..ID).contains(&wanted.len()) || !wanted.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return failed("OPTION", format!("{given:?} is no snapshot: give its {ID} hexadecimal digits, or at least the first {PREFIX}"));
+    }
+    let mut found: Vec<_> = client.snapshots(session).try_filter(|snapshot| ready(snapshot.id.starts_with(&wanted))).try_collect().await?;
+    match found.len() {
+        0 => failed("SNAPSHOT_NOT_FOUND", format!("session {session} has no snapshot that begins with {wanted}: `cloakroom snapshots {session}` lists them")),
+        1 => Ok(found.remove(0).id),
+        count => {
+            let some = found.iter().take(SHOWN).map(|one| format!("{} (number {}, {})", one.id, one.sequence, json::short_time(one.create_time.as_ref())));
+            let more = count.checked_sub(SHOWN).filter(|more| *more > 0).map(|more| format!("{more} more"));
+            let all = some.chain(more).collect::<Vec<_>>().join(", ");
+            failed("PREFIX_AMBIGUOUS", format!("{count} snapshots of session {session} begin with {wanted}: {all}; give more digits"))
+        }
+    }
+}
+
 pub(crate) async fn snapshots(client: &Client, session: &str, output: &mut Output) -> Result<(), Failure> {
     let id = session_id(client, session).await?;
     let mut snapshots = client.snapshots(&id);
@@ -105,5 +164,5 @@ pub(crate) async fn snapshots(client: &Client, session: &str, output: &mut Outpu
             if snapshot.head { "head" } else { "" }.to_owned(),
         ]);
     }
-    if output.is_json() { Ok(()) } else { output.table(&["SNAPSHOT", "NUMBER", "CREATED", "ENTRIES", "SIZE", "ADDED", "STATE", "FROM", ""], &rows) }
+    if output.is_json() { Ok(()) } else { output.table(&["SNAPSHOT", "NUMBER", "CREATED", "ENTRIES", "SIZE", "ADDED", "STORAGE STATE", "FROM", ""], &rows) }
 }

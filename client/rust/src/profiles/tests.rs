@@ -1,9 +1,11 @@
 //! Differences and loads as the vectors say, and properties of both on real directories.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::PathBuf,
+    process::Command,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,11 +14,15 @@ use serde_json::Value;
 use super::*;
 use crate::{
     capture::Policy,
+    hex::{hex, unhex},
+    moves::faults,
     pieces::cut,
-    place::place,
-    system::{Workspace, make_directory, remove, set_attributes_at},
+    place::{Goal, place},
+    sidecar::{self, Origin, Sidecar},
+    system::{make_directory, remove, set_attributes_at},
     tree::{LEAF, hash_leaves},
-    vectors::{content, hex, tree_of, unhex, vectors},
+    vectors::{content, tree_of, vectors},
+    workspace::Workspace,
 };
 
 fn everything() -> Capture {
@@ -102,7 +108,7 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
         let base_snapshot_id = if begin["base"] == true { "base".to_owned() } else { String::new() };
         Message::Begin(v1::LoadBegin { base_snapshot_id, ..v1::LoadBegin::default() })
     } else if let Some(end) = value.get("end") {
-        Message::End(v1::LoadEnd { manifest_root: unhex(end["manifest_root"].as_str().unwrap()).into() })
+        Message::End(v1::LoadEnd { manifest_root: unhex(end["manifest_root"].as_str().unwrap()).unwrap().into() })
     } else {
         let records = &value["records"];
         let entry = |entry: Value| v1::Entry {
@@ -111,7 +117,7 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
             mode: number(&entry, "mode"),
             mtime_ns: entry["mtime_ns"].as_str().unwrap().parse().unwrap(),
             size: entry["size"].as_i64().unwrap(),
-            root: unhex(entry["root"].as_str().unwrap_or_default()).into(),
+            root: unhex(entry["root"].as_str().unwrap_or_default()).unwrap().into(),
             symlink_target: text(&entry, "target"),
         };
         let run = |run: Value| v1::LeafRun {
@@ -133,6 +139,12 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
     v1::LoadProfileResponse { message: Some(message) }
 }
 
+fn goal<'a>(target: &'a Path, space: &'a Workspace, consume: bool) -> Goal<'a> {
+    let sidecar =
+        Sidecar { namespace: String::new(), session_id: "s".to_owned(), snapshot_id: "new".to_owned(), origin: Origin::default(), tree: Tree::default() };
+    Goal { target, space, consume, sidecar }
+}
+
 /// Loads a stream into `home/p`; the base, if there is one, lies in `home/had`.
 fn load(home: &Path, messages: Vec<v1::LoadProfileResponse>, had: bool, consume: bool) -> Result<Tree> {
     load_after(home, messages, had, consume, |_| {})
@@ -141,16 +153,14 @@ fn load(home: &Path, messages: Vec<v1::LoadProfileResponse>, had: bool, consume:
 /// The same, with something done to the former directory after it became one.
 fn load_after(home: &Path, messages: Vec<v1::LoadProfileResponse>, had: bool, consume: bool, soil: impl FnOnce(&Path)) -> Result<Tree> {
     let (target, space) = (home.join("p"), Workspace::beside(&home.join("p"))?);
-    let stage = space.path().join("stage");
-    make_directory(&stage).unwrap();
-    let mut loader = Loader::new(&stage, had.then(|| Arc::new(base_of(&home.join("had")))));
+    let mut loader = Loader::new(space.path(), had.then(|| Arc::new(base_of(&home.join("had")))));
     soil(&home.join("had"));
     for message in messages {
         if let Some(job) = loader.accept(message)? {
             job.run()?;
         }
     }
-    place(&loader.finish()?, &stage, &target, &space, consume)
+    place(&loader.finish()?, goal(&target, &space, consume))
 }
 
 fn messages_of(case: &Value) -> Vec<v1::LoadProfileResponse> {
@@ -177,7 +187,7 @@ fn streams_make_the_trees_of_the_vectors_beside_the_base_and_out_of_it() {
             }
             let difference = case["messages"][0]["begin"]["base"] == true;
             let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
-            assert_eq!(left.len(), if consume && difference { 1 } else { 2 }, "{name}: {left:?}");
+            assert_eq!(left.len(), if consume && difference { 2 } else { 3 }, "{name}: {left:?}");
             if !(consume && difference) {
                 assert_eq!(scan(&home.path().join("had")).manifest_root(), before.manifest_root(), "{name}: the base was only read");
             }
@@ -321,19 +331,120 @@ fn using_up_a_directory_keeps_inodes_of_what_is_unchanged_and_drops_what_is_not_
     set_attributes_at(&work.join("d/kept"), entry.mode, entry.mtime_ns).unwrap();
     fs::write(work.join("d/changed"), "new").unwrap();
     let messages = stream(&old, &scan(&work), &work, false);
-    let mut loader = Loader::new(&home.path().join("stage"), Some(Arc::new(base_of(&had))));
-    make_directory(&home.path().join("stage")).unwrap();
+    let space = Workspace::beside(&home.path().join("p")).unwrap();
+    let verified = verified(&space, base_of(&had), messages);
+    // A cache that no snapshot has, made after the base was looked at.
+    fs::create_dir_all(had.join("Cache/deep")).unwrap();
+    place(&verified, goal(&home.path().join("p"), &space, true)).unwrap();
+    assert_eq!((inode("p/d/kept"), fs::read_to_string(home.path().join("p/d/changed")).unwrap().as_str()), (kept, "new"));
+    assert!(!home.path().join("p/Cache").exists() && !had.exists());
+}
+
+/// Everything in a directory as the system tells it, but for what a rename there and back changes.
+fn facts(directory: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
+    let (mut facts, mut pending) = (BTreeMap::new(), vec![directory.to_owned()]);
+    while let Some(at) = pending.pop() {
+        for item in fs::read_dir(&at).unwrap() {
+            let path = item.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            // Nor are the times of links part of a profile, and of the directory itself.
+            let mtime = if metadata.is_symlink() || at == directory { 0 } else { Stat::of(&metadata).mtime() };
+            let body = match metadata.file_type() {
+                kind if kind.is_file() => fs::read(&path).unwrap(),
+                kind if kind.is_dir() => Vec::new(),
+                _ => fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes(),
+            };
+            if metadata.is_dir() {
+                pending.push(path.clone());
+            }
+            facts.insert(path.strip_prefix(directory).unwrap().to_owned(), (metadata.mode(), mtime, body));
+        }
+    }
+    facts
+}
+
+/// Two versions of a profile that differ in every way, the old one in `had` with its sidecar and a cache that no snapshot has; and the difference as messages.
+fn versions(home: &Path) -> (Tree, Tree, Vec<v1::LoadProfileResponse>) {
+    let (had, work) = (home.join("had"), home.join("work"));
+    for (path, body) in [("d/kept", "kept"), ("d/changed", "old"), ("d/mode", "mode"), ("gone", "gone"), ("e/gone/deep", "deep"), ("turns", "file")] {
+        fs::create_dir_all(had.join(path).parent().unwrap()).unwrap();
+        fs::write(had.join(path), body).unwrap();
+    }
+    symlink("kept", had.join("d/link")).unwrap();
+    let old = scan(&had);
+    copy(&had, &work);
+    for path in ["gone", "turns", "d/link", "e/gone"] {
+        remove(&work.join(path)).unwrap();
+    }
+    symlink("changed", work.join("d/link")).unwrap();
+    fs::create_dir_all(work.join("turns/into/directories")).unwrap();
+    fs::write(work.join("turns/into/new"), "new").unwrap();
+    fs::write(work.join("d/changed"), "newer").unwrap();
+    set_attributes_at(&work.join("d/mode"), 0o400, 5).unwrap();
+    set_attributes_at(&work.join("d"), 0o500, 7).unwrap();
+    let new = scan(&work);
+    let messages = stream(&old, &new, &work, false);
+    fs::create_dir_all(had.join("d/Cache")).unwrap();
+    fs::write(had.join("d/Cache/c"), "cache").unwrap();
+    set_attributes_at(&had.join("d"), 0o555, 9).unwrap();
+    set_attributes_at(&had.join("e/gone"), 0o500, 11).unwrap();
+    fs::write(sidecar::path(&had), "known").unwrap();
+    (old, new, messages)
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_step_leaves_everything_as_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let (had, kept) = (home.path().join("had"), home.path().join("kept"));
+    let (old, new, messages) = versions(home.path());
+    copy(&had, &kept);
+    for (target, other) in [("had", false), ("p", false), ("p", true)] {
+        let at = home.path().join(target);
+        if other {
+            make_directory(&at).unwrap();
+            fs::create_dir_all(at.join("d/other")).unwrap();
+            set_attributes_at(&at.join("d"), 0o550, 13).unwrap();
+            fs::write(sidecar::path(&at), "other").unwrap();
+        }
+        let before = facts(home.path());
+        for step in 0.. {
+            let base = Base { directory: had.clone(), snapshot_id: "base".to_owned(), tree: old.clone() };
+            let space = Workspace::beside(&at).unwrap();
+            let verified = verified(&space, base, messages.clone());
+            faults::full_after(Some(step));
+            let placed = place(&verified, goal(&at, &space, true));
+            let full = faults::was_full();
+            faults::full_after(None);
+            drop(space);
+            if full {
+                assert!(matches!(placed, Err(Error::File { .. })), "{target}, step {step}: {placed:?}");
+                assert_eq!(facts(home.path()), before, "{target}, step {step}");
+                continue;
+            }
+            assert!(step > 10, "{step}");
+            assert_eq!((placed.unwrap().manifest_root(), scan(&at).manifest_root()), (new.manifest_root(), new.manifest_root()));
+            assert!(target == "had" || !had.exists());
+            break;
+        }
+        remove(&at).unwrap();
+        fs::remove_file(sidecar::path(&at)).unwrap();
+        copy(&kept, &had);
+        fs::write(sidecar::path(&had), "known").unwrap();
+    }
+}
+
+fn verified(space: &Workspace, base: Base, messages: Vec<v1::LoadProfileResponse>) -> Verified {
+    let mut loader = Loader::new(space.path(), Some(Arc::new(base)));
     for message in messages {
         if let Some(job) = loader.accept(message).unwrap() {
             job.run().unwrap();
         }
     }
-    // A cache that no snapshot has, made after the base was looked at.
-    fs::create_dir_all(had.join("Cache/deep")).unwrap();
-    let space = Workspace::beside(&home.path().join("p")).unwrap();
-    place(&loader.finish().unwrap(), &home.path().join("stage"), &home.path().join("p"), &space, true).unwrap();
-    assert_eq!((inode("p/d/kept"), fs::read_to_string(home.path().join("p/d/changed")).unwrap().as_str()), (kept, "new"));
-    assert!(!home.path().join("p/Cache").exists() && !had.exists());
+    loader.finish().unwrap()
 }
 
 #[test]
@@ -344,21 +455,43 @@ fn a_base_that_changes_meanwhile_is_not_taken_and_stays() {
         make_directory(&had).unwrap();
         fs::write(had.join("f"), "x").unwrap();
         let tree = scan(&had);
-        let mut loader = Loader::new(&home.path().join("stage"), Some(Arc::new(base_of(&had))));
-        make_directory(&home.path().join("stage")).unwrap();
-        for message in stream(&tree, &tree, &had, false) {
-            assert!(loader.accept(message).unwrap().is_none());
-        }
-        let verified = loader.finish().unwrap();
+        let space = Workspace::beside(&home.path().join("p")).unwrap();
+        let verified = verified(&space, base_of(&had), stream(&tree, &tree, &had, false));
         if disturb == "write" {
             fs::write(had.join("f"), "longer").unwrap();
         } else {
             fs::remove_file(had.join("f")).unwrap();
         }
-        let space = Workspace::beside(&home.path().join("p")).unwrap();
-        let error = place(&verified, &home.path().join("stage"), &home.path().join("p"), &space, consume).unwrap_err();
+        let error = place(&verified, goal(&home.path().join("p"), &space, consume)).unwrap_err();
         assert_eq!(error.reason(), "PROFILE_CHANGING", "{error}");
         assert!(had.is_dir() && !home.path().join("p").exists());
+    }
+}
+
+#[test]
+fn leaves_are_taken_over_only_from_a_file_that_is_what_it_was() {
+    for (consume, disturbed) in [(true, false), (false, false), (true, true), (false, true)] {
+        let home = tempfile::tempdir().unwrap();
+        let (had, work, target) = (home.path().join("had"), home.path().join("work"), home.path().join("p"));
+        make_directory(&had).unwrap();
+        make_directory(&work).unwrap();
+        let mut body: Vec<u8> = (0..3 * LEAF + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        fs::write(had.join("f"), &body).unwrap();
+        let old = scan(&had);
+        body[LEAF + 1] ^= 1;
+        fs::write(work.join("f"), &body).unwrap();
+        let space = Workspace::beside(&target).unwrap();
+        let base = base_of(&had);
+        if disturbed {
+            let mut other = fs::read(had.join("f")).unwrap();
+            other[2 * LEAF + 1] ^= 1;
+            fs::write(had.join("f"), other).unwrap();
+        }
+        let verified = verified(&space, base, stream(&old, &scan(&work), &work, false));
+        match place(&verified, goal(&target, &space, consume)) {
+            Ok(_) => assert!(!disturbed && fs::read(target.join("f")).unwrap() == body, "consume {consume}"),
+            Err(error) => assert!(disturbed && error.reason() == "PROFILE_CHANGING" && had.is_dir() && !target.exists(), "{error}"),
+        }
     }
 }
 
@@ -416,4 +549,25 @@ fn messages_stay_within_the_contract() {
     let mut leaves = Vec::new();
     hash_leaves(&noise, &mut leaves);
     assert_eq!(scan(home.path()).get("noise").unwrap().leaves, leaves);
+}
+
+#[test]
+fn more_than_any_profile_has_is_refused_before_there_is_a_table_for_its_leaves() {
+    let home = tempfile::tempdir().unwrap();
+    let entry = |path: &str, size: u64| v1::Entry {
+        kind: 1,
+        path: path.to_owned(),
+        mode: 0o600,
+        size: size.try_into().unwrap(),
+        root: vec![0; 32].into(),
+        ..v1::Entry::default()
+    };
+    for (sizes, reason) in [(vec![MAX_CONTENT + 1], "DATA_INVALID"), (vec![1 << 20, MAX_CONTENT], "LIMIT_EXCEEDED")] {
+        let entries = sizes.iter().enumerate().map(|(at, size)| entry(&at.to_string(), *size)).collect();
+        let mut loader = Loader::new(home.path(), None);
+        loader.accept(v1::LoadProfileResponse { message: Some(Message::Begin(v1::LoadBegin::default())) }).unwrap();
+        let records = v1::ProfileRecords { entries, ..v1::ProfileRecords::default() };
+        let error = loader.accept(v1::LoadProfileResponse { message: Some(Message::Records(records)) }).unwrap_err();
+        assert_eq!(error.reason(), reason);
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     clock,
     model::{
         error::{Error, Reason, Result},
+        hex::hex,
         id::{LineageId, Namespace, SessionId},
         seal::Secret,
     },
@@ -79,10 +80,18 @@ struct CheckRecord {
 const CHECK: &[u8] = b"cloakroom";
 
 impl NamespaceKeys {
-    /// Fresh keys.
-    pub(super) fn generate(namespace: &Namespace) -> Result<Self> {
-        let secret = || clock::random().map(Secret::new);
-        Ok(Self { namespace: namespace.clone(), version: 1, key: secret()?, email: secret()?, tokens: secret()? })
+    /// Fresh keys. What seals is random; what addresses are found by and tokens are signed with follows from the master key of this moment, so that a reader of a namespace
+    /// that has no keys yet knows them without writing any.
+    pub(super) fn generate(namespace: &Namespace, master: &MasterKeys) -> Result<Self> {
+        let derived = |purpose| master.derive("namespace", &namespace_aad(namespace, purpose));
+        let (email, tokens) = (derived("email")?, derived("tokens")?);
+        Ok(Self { namespace: namespace.clone(), version: 1, key: Secret::new(clock::random()?), email, tokens })
+    }
+
+    /// Whether addresses are found, and tokens verified, by both alike.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        let probe = |keys: &Self| (keys.email.mac(b"agrees"), keys.tokens.mac(b"agrees"));
+        probe(self) == probe(other)
     }
 
     pub(super) fn wrap(&self, master: &MasterKeys) -> Result<Bytes> {
@@ -106,7 +115,7 @@ impl NamespaceKeys {
     /// What an e-mail address is found by: HMAC-SHA-256 of the normalised address under a secret that key rotation leaves alone, in hexadecimal digits.
     #[must_use]
     pub fn email_hmac(&self, normalised: &str) -> String {
-        self.email.mac(normalised.as_bytes()).iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+        hex(&self.email.mac(normalised.as_bytes()))
     }
 
     /// Seals a session's e-mail address, as base 64.

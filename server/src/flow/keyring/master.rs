@@ -13,6 +13,7 @@ use crate::{
     clock,
     model::{
         error::{Error, Reason, Result},
+        hex::{hex, unhex},
         seal::Secret,
     },
 };
@@ -152,8 +153,17 @@ impl MasterKeys {
         Self::parse(&path.display().to_string(), &text)
     }
 
+    /// A secret of its own for one purpose and one thing, from the current key.
+    pub(super) fn derive(&self, purpose: &str, of: &[u8]) -> Result<Secret> {
+        Ok(self.current()?.1.derive(purpose, of))
+    }
+
+    fn current(&self) -> Result<&(String, Secret)> {
+        self.keys.first().ok_or_else(|| unavailable(format!("{} holds no key", self.source)))
+    }
+
     pub(super) fn seal(&self, aad: &[u8], text: &[u8]) -> Result<UnderMaster> {
-        let (id, secret) = self.keys.first().ok_or_else(|| unavailable(format!("{} holds no key", self.source)))?;
+        let (id, secret) = self.current()?;
         Ok(UnderMaster { master: id.clone(), sealed: secret.seal_box(clock::random()?, aad, text)? })
     }
 
@@ -175,15 +185,7 @@ fn key_id(secret: &Secret) -> String {
 }
 
 fn parse_key(line: &str) -> Option<Secret> {
-    if line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let digits: Option<Vec<u8>> = line.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
-        return Secret::from_slice(&digits?);
-    }
-    Secret::from_slice(&STANDARD.decode(line).ok()?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    Secret::from_slice(&unhex(line).filter(|bytes| bytes.len() == 32).or_else(|| STANDARD.decode(line).ok())?)
 }
 
 fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {

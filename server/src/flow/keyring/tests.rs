@@ -57,6 +57,26 @@ async fn readings_make_no_keys() {
 }
 
 #[tokio::test]
+async fn a_reader_knows_the_keys_that_the_first_writer_will_make() {
+    let (store, objects) = (store(), Arc::new(KeyMap::default()));
+    let mut foreseen = keyring(&store, &objects).foresee(&ns()).await.unwrap();
+    assert!(objects.names().is_empty() && store.namespaces().await.unwrap().is_empty(), "nothing was written");
+    assert!(keyring(&store, &objects).holds(&ns(), &mut foreseen).await.unwrap());
+    let made = keyring(&store, &objects).namespace(&ns()).await.unwrap();
+    assert_eq!(made.email_hmac("x"), foreseen.keys.email_hmac("x"));
+    assert_eq!(made.token_mac("resume", b"data"), foreseen.keys.token_mac("resume", b"data"));
+    assert!(keyring(&store, &objects).holds(&ns(), &mut foreseen).await.unwrap());
+    let other = Namespace::parse("ns", "other").unwrap();
+    let mut elsewhere = keyring(&store, &objects).foresee(&other).await.unwrap();
+    assert_ne!(elsewhere.keys.email_hmac("x"), made.email_hmac("x"), "each namespace has its own");
+    // A daemon with another master key is faster: what was foreseen does not hold.
+    let stranger = Keyring::new(MasterKeys::load(&value("cd"), true).unwrap(), Arc::clone(&store), Arc::clone(&objects) as _);
+    stranger.namespace(&other).await.unwrap();
+    let both = Keyring::new(MasterKeys::parse("both", &format!("{}\n{}", "5a".repeat(32), "cd".repeat(32))).unwrap(), store, objects);
+    assert!(!both.holds(&other, &mut elsewhere).await.unwrap());
+}
+
+#[tokio::test]
 async fn daemons_that_meet_agree_on_one_key() {
     let (store, objects) = (store(), Arc::new(KeyMap::default()));
     let rings: Vec<_> = (0..8).map(|_| keyring(&store, &objects)).collect();
@@ -155,7 +175,7 @@ async fn a_rotated_master_key_still_opens_what_the_old_one_sealed() {
 
 #[test]
 fn nothing_prints_a_secret() {
-    let keys = NamespaceKeys::generate(&ns()).unwrap();
+    let keys = NamespaceKeys::generate(&ns(), &master().unwrap()).unwrap();
     let lineage = LineageKey::generate(&keys, LineageId([1; 16])).unwrap();
     let shown = format!("{keys:?} {lineage:?} {:?}", Secret::new([7; 32]));
     assert!(!shown.contains("7, 7") && !shown.contains(&format!("{:?}", lineage.secret().expose())), "{shown}");

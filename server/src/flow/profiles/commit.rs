@@ -19,7 +19,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use super::{
@@ -31,8 +31,10 @@ use super::{
     step::{Claim, Makes, Moved, Placed, Step},
 };
 use crate::{
-    clock,
-    flow::sessions::{Loaded, record_key},
+    flow::{
+        pause::between_tries,
+        sessions::{Loaded, record_key},
+    },
     model::{
         error::{Error, Reason, Result},
         id::SnapshotId,
@@ -81,7 +83,7 @@ impl Profiles {
             let committed = this.commit(&draft).await;
             let useless = match &committed {
                 Ok(moved) => !moved.ours,
-                Err(error) => is_final(error.reason()),
+                Err(error) => removes_packs(error.reason()),
             };
             if useless {
                 this.discard(&draft.claim.lineage, spilled).await;
@@ -127,7 +129,7 @@ impl Profiles {
                     return self.committed(claim, placed, &applied);
                 }
             }
-            pause(attempt).await?;
+            between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
         }
         let message = format!("other writers of session {} were faster {ATTEMPTS} times in a row: repeat the call", claim.session);
         self.refuse(&**step, placed, Error::new(Reason::Contention, message)).await
@@ -230,7 +232,7 @@ impl Profiles {
                 self.write_void(claim, placed.slot, &placed.header).await?;
                 return Err(error);
             }
-            pause(attempt).await?;
+            between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
         }
         let message = format!("session {} changes so fast that the change could neither be committed nor withdrawn: look what became of it", claim.session);
         Err(Error::new(Reason::Contention, message).with_source(error))
@@ -263,17 +265,10 @@ fn done<S: Step>(step: &S, standing: &Standing) -> Result<Option<Moved>> {
     Ok(Some(Moved { view, former: done.former, revision: done.revision, ours: false }))
 }
 
-/// Whether the same save can never succeed after this.
-fn is_final(reason: Reason) -> bool {
+/// Whether the data packs of a save that failed like this go at once: the same save can never succeed, or their bytes are what the store misses. Else a repetition, or
+/// whoever rolls the commit forward, may still need them.
+fn removes_packs(reason: Reason) -> bool {
     use Reason as R;
-    let may_succeed = [R::Contention, R::MetadataUnavailable, R::BlobsUnavailable, R::StorageFull, R::Overloaded, R::ShuttingDown, R::Deadline, R::Internal];
+    let may_succeed = [R::Contention, R::MetadataUnavailable, R::BlobsUnavailable, R::Overloaded, R::ShuttingDown, R::Deadline, R::Internal];
     !may_succeed.contains(&reason)
-}
-
-/// Waits a random while, longer with every try.
-pub(super) async fn pause(attempt: u32) -> Result<()> {
-    let longest = (FIRST_PAUSE * 2u32.pow(attempt.min(10))).min(LONGEST_PAUSE);
-    let share = u32::from(u16::from_be_bytes(clock::random()?));
-    sleep(longest * share / u32::from(u16::MAX)).await;
-    Ok(())
 }

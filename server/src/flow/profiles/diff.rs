@@ -173,7 +173,7 @@ impl Profiles {
                 return Ok(Err("a hot journal stands beside it: the browser was in the middle of a change".to_owned()));
             }
         }
-        let _permit = self.load_permit(2 * entry.size).await?;
+        let _permit = self.loading.take(kibibytes(2 * entry.size), self.patience(false)).await?;
         let (content, key) = (self.content(lineage, entry, u32::MAX).await?, Arc::clone(key));
         self.workers.run(move || Ok(read(content, &key))).await
     }
@@ -193,7 +193,7 @@ impl Profiles {
                 frames.push(Arc::clone(&extent.frame));
             }
         }
-        for batch in batches(frames, BATCH) {
+        for batch in batches(frames, BATCH, |frame| frame) {
             for opened in self.frames.read(lineage, FrameKind::Data, &batch, false).await? {
                 while left > 0
                     && let Some(extent) = extents.next_if(|extent| extent.frame == opened.frame)
@@ -209,6 +209,11 @@ impl Profiles {
         }
         Ok(content)
     }
+}
+
+/// So many bytes in KiB.
+fn kibibytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 /// The cookie database that an entry of this path is, or stands beside.

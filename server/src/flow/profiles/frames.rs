@@ -10,7 +10,7 @@ use crate::{
     model::{
         codec::{Codec, unpack},
         error::{Error, Reason, Result},
-        pack::{Frame, FrameKind, PackKey, PackName},
+        pack::{Frame, FrameKind, PackKey},
     },
     store::blobs::Blobs,
 };
@@ -123,19 +123,18 @@ pub(super) fn gone(object: &str) -> Error {
     Error::new(Reason::DataCorrupt, format!("object {object} is missing from the blob store")).with("object", object)
 }
 
-/// The frames of each pack, in the order given: consecutive frames of one pack stay together, up to `most` bytes unpacked.
-pub(super) fn batches(frames: impl IntoIterator<Item = Arc<Frame>>, most: u64) -> Vec<Vec<Arc<Frame>>> {
-    let mut batches: Vec<Vec<Arc<Frame>>> = Vec::new();
+/// Items whose frames lie in one pack, in the order given: consecutive ones of one pack stay together, up to `most` bytes unpacked.
+pub(super) fn batches<T>(items: impl IntoIterator<Item = T>, most: u64, frame: impl Fn(&T) -> &Frame) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
-    let mut pack: Option<PackName> = None;
-    for frame in frames {
-        bytes += u64::from(frame.plain);
+    for item in items {
+        let (plain, pack) = (u64::from(frame(&item).plain), &frame(&item).pack);
+        bytes += plain;
         match batches.last_mut() {
-            Some(batch) if bytes <= most && pack.as_ref() == Some(&frame.pack.name) => batch.push(frame),
+            Some(batch) if bytes <= most && batch.last().is_some_and(|last| frame(last).pack.name == pack.name) => batch.push(item),
             _ => {
-                bytes = u64::from(frame.plain);
-                pack = Some(frame.pack.name.clone());
-                batches.push(vec![frame]);
+                bytes = plain;
+                batches.push(vec![item]);
             }
         }
     }

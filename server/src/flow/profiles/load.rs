@@ -1,19 +1,17 @@
 //! A load: planned at once, then read ahead of the caller, within bounds.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, vec};
 
-use bytes::Bytes;
-use futures::{StreamExt as _, stream};
-use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    time::timeout,
-};
+use futures::{StreamExt as _, stream::FuturesOrdered};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::{
     Lineage, Profiles, SnapshotView, Stored,
+    frames::batches,
     manifests::of_snapshot,
     messages::{cut, describe},
+    pieces::{LoadPiece, Pieces, Sender, Stop, pieces},
 };
 use crate::{
     flow::sessions::Loaded,
@@ -21,7 +19,7 @@ use crate::{
         assembly::Records,
         codec::Codec,
         diff::{FramePieces, Plan, plan},
-        error::{Error, Reason, Result},
+        error::{Reason, Result},
         id::{Namespace, SessionId, SnapshotId},
         pack::{Frame, FrameKind},
         time::Revision,
@@ -33,8 +31,6 @@ use crate::{
 const BATCH: u64 = 2 << 20;
 /// How many such readings run ahead.
 const AHEAD: usize = 3;
-/// Messages that wait for the caller.
-const WAITING: usize = 4;
 /// Bytes of a storage state in one message.
 const STATE_CHUNK: usize = 256 * 1024;
 
@@ -69,26 +65,15 @@ pub struct Load {
     /// The manifest root.
     pub root: Root,
     /// What comes. After an error, or if it ends before [`LoadPiece::End`], it is incomplete.
-    pub pieces: mpsc::Receiver<Result<LoadPiece>>,
-}
-
-/// A piece of a load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoadPiece {
-    /// Of the profile.
-    Records(Records),
-    /// Of the storage state.
-    StorageState(Bytes),
-    /// All of it was sent.
-    End,
+    pub pieces: Pieces,
 }
 
 impl Profiles {
     /// Begins a load.
     ///
     /// # Errors
-    /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `PROFILE_EMPTY`, `SNAPSHOT_NOT_FOUND`, `REVISION_NOT_REACHED`, `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the
-    /// stores' errors.
+    /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `PROFILE_EMPTY`, `SNAPSHOT_NOT_FOUND`, `REVISION_NOT_REACHED`, `OVERLOADED`, `KEY_UNAVAILABLE`,
+    /// `DATA_CORRUPT`, and the stores' errors.
     pub async fn load(self: &Arc<Self>, request: LoadRequest) -> Result<Load> {
         let (session, _) = self.live_session(&request.namespace, &request.session, request.min_revision).await?;
         let view = self.wanted(&request.namespace, &session, request.snapshot).await?;
@@ -97,13 +82,22 @@ impl Profiles {
         let base = self.base(&request, &session, &lineage).await?;
         let (have, base) = base.map_or((None, None), |(id, stored)| (Some(id), Some(stored)));
         let target = Arc::clone(&stored.manifest);
-        let plan = self.workers.run(move || Ok(plan(&target, base.as_ref().map(|base| &*base.manifest)))).await?;
+        let mut plan = self.workers.run(move || Ok(plan(&target, base.as_ref().map(|base| &*base.manifest)))).await?;
+        let mut batches = batches(std::mem::take(&mut plan.frames), BATCH, |group| &group.frame).into_iter();
+        // Here, where a refusal is the call's first answer: its caller may simply call again.
+        let first = match batches.next() {
+            Some(batch) => {
+                let permit = self.loading.take(memory(&batch), self.patience(false)).await?;
+                Some((batch, permit))
+            }
+            None => None,
+        };
         let (root, content) = (*stored.manifest.root(), plan.content);
-        let (sender, pieces) = mpsc::channel(WAITING);
+        let (sender, pieces) = pieces(self.config.idle);
         let codec = request.accept.first().copied().unwrap_or(Codec::Raw);
-        let feed = Feed { profiles: Arc::clone(self), lineage, id: view.id, codec, sender, idle: self.config.idle };
+        let feed = Feed { profiles: Arc::clone(self), lineage, id: view.id, codec, sender };
         let state = if request.with_storage_state { Some(stored) } else { None };
-        self.tasks.spawn(feed.run(plan, state).in_current_span());
+        self.tasks.spawn(feed.run(plan, first, batches, state).in_current_span());
         Ok(Load { view, base: have, content, root, pieces })
     }
 
@@ -128,49 +122,51 @@ struct Feed {
     lineage: Lineage,
     id: SnapshotId,
     codec: Codec,
-    sender: mpsc::Sender<Result<LoadPiece>>,
-    idle: Duration,
+    sender: Sender,
 }
 
-/// The caller went away, or stood still for too long: there is nobody to tell.
-struct Gone;
+/// Frames that are read together, and the memory they need.
+type Batch = (Vec<FramePieces>, OwnedSemaphorePermit);
 
 impl Feed {
-    async fn run(self, plan: Plan, state: Option<Arc<Stored>>) {
-        if let Err(error) = self.pieces(plan, state).await {
-            // Whoever went away hears nothing; everybody else hears why it ended.
-            let _ = timeout(self.idle, self.sender.send(Err(of_snapshot(self.id, error)))).await;
+    async fn run(self, plan: Plan, first: Option<Batch>, batches: vec::IntoIter<Vec<FramePieces>>, state: Option<Arc<Stored>>) {
+        if let Err(Stop::Failed(error)) = self.pieces(plan, first, batches, state).await {
+            self.sender.fail(of_snapshot(self.id, error));
         }
     }
 
-    async fn pieces(&self, plan: Plan, state: Option<Arc<Stored>>) -> Result<()> {
-        let Plan { entries, removed, copies, frames, .. } = plan;
+    async fn pieces(&self, plan: Plan, first: Option<Batch>, mut batches: vec::IntoIter<Vec<FramePieces>>, state: Option<Arc<Stored>>) -> Result<(), Stop> {
+        let Plan { entries, removed, copies, .. } = plan;
         let described = self.profiles.workers.run(move || Ok(describe(&entries, &removed, copies))).await?;
+        let mut reading: FuturesOrdered<_> = first.into_iter().map(|batch| self.read(batch)).collect();
         for records in described {
-            if self.send(LoadPiece::Records(records)).await.is_err() {
-                return Ok(());
-            }
+            self.sender.send(LoadPiece::Records(records)).await?;
         }
-        let mut read = stream::iter(batches(frames)).map(|batch| self.read(batch)).buffered(AHEAD);
-        while let Some(batch) = read.next().await {
-            let (messages, _permit) = batch?;
+        loop {
+            while reading.len() < AHEAD
+                && let Some(batch) = batches.as_slice().first()
+            {
+                let wanted = memory(batch);
+                // Whoever has to wait for memory holds none; reading further ahead is for when there is enough.
+                let permit = match self.profiles.loading.try_take(wanted) {
+                    Some(permit) => permit,
+                    None if reading.is_empty() => self.profiles.loading.take(wanted, self.profiles.patience(true)).await?,
+                    None => break,
+                };
+                reading.extend(batches.next().map(|batch| self.read((batch, permit))));
+            }
+            let Some(read) = reading.next().await else { break };
+            let (messages, _permit) = read?;
             for records in messages {
-                if self.send(LoadPiece::Records(records)).await.is_err() {
-                    return Ok(());
-                }
+                self.sender.send(LoadPiece::Records(records)).await?;
             }
         }
-        drop(read);
-        if self.state(state).await?.is_ok() {
-            drop(self.send(LoadPiece::End).await);
-        }
-        Ok(())
+        self.state(state).await?;
+        self.sender.send(LoadPiece::End).await
     }
 
     /// Reads the frames of one batch and cuts them into messages.
-    async fn read(&self, batch: Vec<FramePieces>) -> Result<(Vec<Records>, OwnedSemaphorePermit)> {
-        let bytes: u64 = batch.iter().map(|group| 2 * u64::from(group.frame.plain)).sum();
-        let permit = self.profiles.load_permit(bytes).await?;
+    async fn read(&self, (batch, permit): Batch) -> Result<(Vec<Records>, OwnedSemaphorePermit)> {
         let frames: Vec<Arc<Frame>> = batch.iter().map(|group| Arc::clone(&group.frame)).collect();
         let codec = self.codec;
         let opened = self.profiles.frames.read(&self.lineage, FrameKind::Data, &frames, codec == Codec::Zstd).await?;
@@ -178,53 +174,21 @@ impl Feed {
         Ok((messages, permit))
     }
 
-    async fn state(&self, stored: Option<Arc<Stored>>) -> Result<Result<(), Gone>> {
-        let Some(state) = stored.and_then(|stored| stored.storage_state.clone()) else { return Ok(Ok(())) };
+    async fn state(&self, stored: Option<Arc<Stored>>) -> Result<(), Stop> {
+        let Some(state) = stored.and_then(|stored| stored.storage_state.clone()) else { return Ok(()) };
+        let wanted = u32::try_from(u64::from(state.frame.plain).div_ceil(512)).unwrap_or(u32::MAX);
+        let _permit = self.profiles.loading.take(wanted, self.profiles.patience(true)).await?;
         let document = self.profiles.frames.one(&self.lineage, FrameKind::StorageState, &state.frame).await?;
         for start in (0..document.len()).step_by(STATE_CHUNK) {
             let chunk = document.slice(start..document.len().min(start + STATE_CHUNK));
-            if self.send(LoadPiece::StorageState(chunk)).await.is_err() {
-                return Ok(Err(Gone));
-            }
+            self.sender.send(LoadPiece::StorageState(chunk)).await?;
         }
-        Ok(Ok(()))
-    }
-
-    /// Waits for the caller, but not for one who stands still.
-    async fn send(&self, piece: LoadPiece) -> Result<(), Gone> {
-        match timeout(self.idle, self.sender.send(Ok(piece))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Gone),
-            Err(_) => {
-                tracing::info!(snapshot = %self.id, "a load was given up: its caller has not read for {} s", self.idle.as_secs());
-                Err(Gone)
-            }
-        }
+        Ok(())
     }
 }
 
-impl Profiles {
-    pub(super) async fn load_permit(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
-        let most = u64::try_from(self.config.load_memory / 1024).unwrap_or(u64::MAX);
-        let wanted = u32::try_from(bytes.div_ceil(1024).clamp(1, most.max(1))).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.loading).acquire_many_owned(wanted).await;
-        permit.map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop"))
-    }
-}
-
-/// Frames that are read together: of one pack, up to [`BATCH`].
-fn batches(frames: Vec<FramePieces>) -> Vec<Vec<FramePieces>> {
-    let mut batches: Vec<Vec<FramePieces>> = Vec::new();
-    let mut bytes = 0;
-    for group in frames {
-        bytes += u64::from(group.frame.plain);
-        match batches.last_mut() {
-            Some(batch) if bytes <= BATCH && batch.last().is_some_and(|last| last.frame.pack == group.frame.pack) => batch.push(group),
-            _ => {
-                bytes = u64::from(group.frame.plain);
-                batches.push(vec![group]);
-            }
-        }
-    }
-    batches
+/// What reading a batch takes, in KiB: its bytes packed and unpacked.
+fn memory(batch: &[FramePieces]) -> u32 {
+    let bytes: u64 = batch.iter().map(|group| 2 * u64::from(group.frame.plain)).sum();
+    u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }

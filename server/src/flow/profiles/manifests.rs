@@ -74,7 +74,7 @@ impl Profiles {
         let place = |frame: &Frame| (frame.pack.name.clone(), frame.index);
         let mut sorted: Vec<&Segment> = segments.iter().collect();
         sorted.sort_by_cached_key(|segment| place(&segment.frame));
-        let readings = batches(sorted.iter().map(|segment| Arc::clone(&segment.frame)), BATCH);
+        let readings = batches(sorted.iter().map(|segment| Arc::clone(&segment.frame)), BATCH, |frame| frame);
         let read = |frames: Vec<Arc<Frame>>| async move { self.frames.read(lineage, FrameKind::Segment, &frames, false).await };
         let opened: Vec<_> = stream::iter(readings).map(read).buffered(AHEAD).try_collect().await?;
         let opened: Vec<_> = opened.into_iter().flatten().collect();

@@ -2,11 +2,13 @@
 
 use super::{
     Profiles, SnapshotView,
-    commit::pause,
     save::{snapshot_deleted, snapshot_not_found},
 };
 use crate::{
-    flow::sessions::{Conditions, Fingerprint, Loaded, Op, record_key, remembered, snapshot_changed},
+    flow::{
+        pause::between_tries,
+        sessions::{Conditions, Fingerprint, Loaded, Op, record_key, remembered, snapshot_changed},
+    },
     model::{
         error::{Error, Reason, Result},
         id::{Namespace, SessionId, SnapshotId},
@@ -19,6 +21,9 @@ use crate::{
 
 /// How often a mark is tried to be set when others keep being faster.
 const ATTEMPTS: u32 = 8;
+/// Longest pause between the first two tries; it doubles with each, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What to say of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +94,7 @@ impl Profiles {
                     let view = after.map_or_else(|| view.clone(), |after| after.view(view.clone(), applied.now));
                     return Ok(Marked { view, revision: applied.revision });
                 }
-                Outcome::Refused(_) => pause(attempt).await?,
+                Outcome::Refused(_) => between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?,
             }
         }
         let message = format!("other writers of session {} were faster {ATTEMPTS} times in a row: repeat the call", wanted.session);

@@ -8,10 +8,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
-
 use super::{
     keyring::{Keyring, LineageKey},
+    pressure::Pressure,
     sessions::{Loaded, Sessions},
     tasks::Tasks,
 };
@@ -40,10 +39,12 @@ mod manifests;
 mod marks;
 mod messages;
 mod occupant;
+mod pieces;
 mod repeat;
 mod restore;
 mod save;
 mod seal;
+mod share;
 mod snapshots;
 mod spill;
 mod step;
@@ -53,9 +54,10 @@ pub use diff::{CookieDatabase, DiffPage, DiffRequest};
 #[cfg(any(test, feature = "conformance"))]
 pub use faults::Held;
 pub use faults::{FaultPoint, Faults};
-pub use load::{Load, LoadPiece, LoadRequest};
+pub use load::{Load, LoadRequest};
 pub use manifests::Stored;
 pub use marks::{MarkRequest, Marked, Marking};
+pub use pieces::{LoadPiece, Pieces};
 pub use repeat::Repeat;
 pub use restore::{RestoreRequest, Restored};
 pub use save::{Begin, Budget, Save, Saved, Saving};
@@ -63,6 +65,7 @@ pub use snapshots::{EntryPage, Listing, SnapshotPage, Status};
 
 use frames::Frames;
 use manifests::Manifests;
+use share::Share;
 use workers::Workers;
 
 /// What saves and loads may take.
@@ -74,8 +77,10 @@ pub struct ProfilesConfig {
     pub load_memory: usize,
     /// Bytes from which on a save writes data packs before its commit pack. A save of fewer bytes is one object.
     pub pack_bytes: usize,
-    /// How long a peer may stand still in the middle of a stream.
+    /// How long a peer may stand still in the middle of a stream, and how long a save or load in its middle may wait for memory.
     pub idle: Duration,
+    /// How long a new save or load may wait for memory.
+    pub wait: Duration,
     /// Bytes of unpacked frames that stay in memory for loads.
     pub frame_cache: u64,
     /// Bytes of manifests that stay in memory.
@@ -89,6 +94,7 @@ impl Default for ProfilesConfig {
             load_memory: 256 << 20,
             pack_bytes: 16 << 20,
             idle: Duration::from_mins(1),
+            wait: Duration::from_secs(10),
             frame_cache: 64 << 20,
             manifest_cache: 32 << 20,
         }
@@ -106,11 +112,12 @@ pub struct Profiles {
     manifests: Manifests,
     workers: Workers,
     /// Bytes of saves in flight, in KiB.
-    memory: Arc<Semaphore>,
+    memory: Share,
     /// Bytes of loads in flight, in KiB.
-    loading: Arc<Semaphore>,
+    loading: Share,
     /// Storage states over 1 MiB in flight.
-    states: Arc<Semaphore>,
+    states: Share,
+    pressure: Arc<Pressure>,
     config: ProfilesConfig,
     faults: Faults,
 }
@@ -182,10 +189,24 @@ impl Profiles {
     ) -> Arc<Self> {
         let workers = Workers::new();
         let frames = Frames::new(Arc::clone(&blobs), workers.clone(), config.frame_cache);
-        let (manifests, memory) = (Manifests::new(config.manifest_cache), save::memory(config.save_memory));
-        let loading = Arc::new(Semaphore::new((config.load_memory / 1024).clamp(1, Semaphore::MAX_PERMITS)));
-        let (states, faults) = (Arc::new(Semaphore::new(save::LARGE_STATES)), Faults::default());
-        Arc::new(Self { metadata, blobs, keyring, sessions, tasks, frames, manifests, workers, memory, loading, states, config, faults })
+        let (manifests, faults) = (Manifests::new(config.manifest_cache), Faults::default());
+        let pressure = Arc::new(Pressure::new(config.wait));
+        let share = |what, most| Share::new(what, most, Arc::clone(&pressure));
+        let memory = share("memory for saves (limits.save_memory)", (config.save_memory / 1024).max(2 * save::MESSAGE as usize));
+        let loading = share("memory for loads (limits.load_memory)", config.load_memory / 1024);
+        let states = share("place for a storage state over 1 MiB", save::LARGE_STATES);
+        Arc::new(Self { metadata, blobs, keyring, sessions, tasks, frames, manifests, workers, memory, loading, states, pressure, config, faults })
+    }
+
+    /// Whether saves and loads are short of memory: what makes idle ones give way.
+    #[must_use]
+    pub fn pressure(&self) -> Arc<Pressure> {
+        Arc::clone(&self.pressure)
+    }
+
+    /// How long to wait for memory: in the middle of a transfer longer, for more is lost if it is refused there.
+    fn patience(&self, midway: bool) -> Duration {
+        if midway { self.config.idle.max(self.config.wait) } else { self.config.wait }
     }
 
     /// How long a peer may stand still in the middle of a stream.

@@ -148,6 +148,8 @@ impl Profiles {
     /// The write that makes the storage state saved with a snapshot the session's; none if it was saved without one.
     pub(super) async fn brought(&self, lineage: &Lineage, session: &SessionId, id: SnapshotId, state: Option<&StorageStateAt>) -> Result<Option<Write>> {
         let Some(state) = state else { return Ok(None) };
+        let wanted = u32::try_from(u64::from(state.frame.plain).div_ceil(512)).unwrap_or(u32::MAX);
+        let _permit = self.loading.take(wanted, self.patience(false)).await?;
         let document = self.frames.one(lineage, FrameKind::StorageState, &state.frame).await?;
         let (lineage, session) = (lineage.clone(), session.clone());
         self.workers.run(move || state_write(&lineage, &session, id, &document)).await.map(Some)

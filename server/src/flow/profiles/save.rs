@@ -6,10 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use super::{
     Lineage, Profiles, Repeat, SnapshotView, Stored,
@@ -35,18 +32,13 @@ use crate::{
 };
 
 /// What is reserved for a message: at most 1 MiB as it comes, and 960 KiB unpacked.
-const MESSAGE: u32 = 2048;
+pub(super) const MESSAGE: u32 = 2048;
 /// Messages of one save that are worked on at a time.
 const IN_WORK: usize = 3;
 /// Storage states up to this size need no permit.
 const SMALL_STATE: usize = 1 << 20;
 /// Larger ones that all saves together may hold.
 pub(super) const LARGE_STATES: usize = 4;
-
-/// Bytes of saves in flight, counted in KiB.
-pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new((bytes / 1024).max(2 * MESSAGE as usize).min(Semaphore::MAX_PERMITS)))
-}
 
 /// What opens a save.
 #[derive(Clone, Debug)]
@@ -111,6 +103,8 @@ pub struct Save {
     state: BytesMut,
     state_seen: bool,
     state_permit: Option<OwnedSemaphorePermit>,
+    /// It has had a permit before.
+    midway: bool,
 }
 
 impl Profiles {
@@ -144,6 +138,7 @@ impl Profiles {
             state: BytesMut::new(),
             state_seen: false,
             state_permit: None,
+            midway: false,
         })))
     }
 
@@ -196,15 +191,15 @@ impl Save {
     /// A permit for the next message. Take it before reading one.
     ///
     /// # Errors
-    /// What moving bytes out to make room can meet: `BLOBS_UNAVAILABLE`, `STORAGE_FULL`, the metadata's errors; what an earlier message was found to be: `DATA_INVALID`.
+    /// `OVERLOADED` when there is none for too long; what moving bytes out to make room can meet: `BLOBS_UNAVAILABLE`, `STORAGE_FULL`, the metadata's errors; what an earlier message was found to be: `DATA_INVALID`.
     pub async fn reserve(&mut self) -> Result<Budget> {
         self.absorb(IN_WORK).await?;
-        if let Ok(permit) = Arc::clone(&self.profiles.memory).try_acquire_many_owned(MESSAGE) {
+        let midway = std::mem::replace(&mut self.midway, true);
+        if let Some(permit) = self.profiles.memory.try_take(MESSAGE) {
             return Ok(Budget(permit));
         }
         self.let_go().await?;
-        let permit = Arc::clone(&self.profiles.memory).acquire_many_owned(MESSAGE).await;
-        permit.map(Budget).map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop"))
+        self.profiles.memory.take(MESSAGE, self.profiles.patience(midway)).await.map(Budget)
     }
 
     /// Takes a piece of the profile.
@@ -226,7 +221,7 @@ impl Save {
     /// Takes a piece of the storage state.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` when it is too large.
+    /// `LIMIT_EXCEEDED` when it is too large, `OVERLOADED` when too many other large ones are under way for too long, and what moving bytes out can meet.
     pub async fn storage_state(&mut self, budget: Budget, chunk: Bytes) -> Result<()> {
         drop(budget);
         let size = self.state.len() + chunk.len();
@@ -236,8 +231,7 @@ impl Save {
         }
         if size > SMALL_STATE && self.state_permit.is_none() {
             self.let_go().await?;
-            let permit = Arc::clone(&self.profiles.states).acquire_owned().await;
-            self.state_permit = Some(permit.map_err(|_| Error::new(Reason::ShuttingDown, "the daemon is about to stop"))?);
+            self.state_permit = Some(self.profiles.states.take(1, self.profiles.patience(true)).await?);
         }
         self.state.extend_from_slice(&chunk);
         self.state_seen = true;

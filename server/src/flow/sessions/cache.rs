@@ -1,7 +1,7 @@
 //! The daemon's own copies of session records, kept right by the log of changes: this cache is a subscriber like any other.
 //!
 //! Whoever follows a namespace's log tells the cache of every change ([`SessionCache::apply`]), of every hole ([`SessionCache::reset`]), and up to where it has read
-//! ([`SessionCache::verified_through`], at least once a second). A copy is served only while all of this holds:
+//! ([`SessionCache::verified_through`], several times in two seconds). A copy is served only while all of this holds:
 //! - the log was read to its end within the last two seconds;
 //! - no change of that session came since the copy was read;
 //! - the copy is not past its expiry, and at most one second old. Touches write no event, so `last_use_time` and `expire_time` may lag by that much when another
@@ -114,9 +114,9 @@ impl SessionCache {
         self.followed().namespaces.remove(namespace);
     }
 
-    /// Every change up to this revision was applied, and there was no other.
-    pub fn verified_through(&self, namespace: &Namespace, revision: Revision) {
-        let verified = (revision, clock::monotonic());
+    /// Every change up to this revision was applied, and there was no other when the log was read to its end, at `read` or later.
+    pub fn verified_through(&self, namespace: &Namespace, revision: Revision, read: Instant) {
+        let verified = (revision, read);
         let mut followed = self.followed();
         if let Some(progress) = followed.namespaces.get_mut(namespace) {
             progress.verified = verified;
@@ -124,7 +124,7 @@ impl SessionCache {
         }
         followed.epoch += 1;
         let epoch = followed.epoch;
-        followed.namespaces.insert(namespace.clone(), Progress { floors: vec![revision; SHARES], verified, epoch, asked: verified.1 });
+        followed.namespaces.insert(namespace.clone(), Progress { floors: vec![revision; SHARES], verified, epoch, asked: clock::monotonic() });
     }
 
     /// Namespaces that were asked for since the last call and that nobody follows.
@@ -259,7 +259,7 @@ mod tests {
     /// A cache that follows the namespace up to revision 10.
     fn followed() -> (SessionCache, Namespace, Loaded) {
         let (cache, namespace) = (SessionCache::default(), Namespace::default());
-        cache.verified_through(&namespace, Revision(10));
+        cache.verified_through(&namespace, Revision(10), clock::monotonic());
         (cache, namespace, session(Duration::from_mins(1)))
     }
 
@@ -268,7 +268,7 @@ mod tests {
         let (cache, namespace, session) = followed();
         cache.keep(&namespace, &session, Revision(10), clock::monotonic());
         assert_eq!(cache.get(&namespace, &session.id, Revision::ZERO).unwrap().1, Revision(10));
-        cache.verified_through(&namespace, Revision(12));
+        cache.verified_through(&namespace, Revision(12), clock::monotonic());
         assert_eq!(cache.get(&namespace, &session.id, Revision(10)).unwrap().1, Revision(12));
         assert!(cache.get(&namespace, &session.id, Revision(11)).is_none(), "a touch may have made revision 11");
     }
@@ -319,8 +319,19 @@ mod tests {
         cache.reset(&namespace);
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none());
         cache.keep(&namespace, &session, Revision(10), clock::monotonic());
-        cache.verified_through(&namespace, Revision(10));
+        cache.verified_through(&namespace, Revision(10), clock::monotonic());
         assert!(cache.get(&namespace, &session.id, Revision::ZERO).is_none(), "copies from before the reset stay void");
+    }
+
+    #[test]
+    fn nothing_is_served_two_seconds_after_the_log_was_read_whenever_that_was_told() {
+        let (cache, namespace, session) = followed();
+        let now = clock::monotonic();
+        for (ago, served) in [(VERIFIED * 3 / 4, true), (VERIFIED, false)] {
+            cache.verified_through(&namespace, Revision(10), now.checked_sub(ago).unwrap());
+            cache.keep(&namespace, &session, Revision(10), clock::monotonic());
+            assert_eq!(cache.get(&namespace, &session.id, Revision::ZERO).is_some(), served, "{ago:?} ago");
+        }
     }
 
     #[test]

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
 
 use super::{
     edit::Prepared,
     load::{Loaded, load, not_found},
 };
 use crate::{
-    clock,
-    flow::keyring::NamespaceKeys,
+    flow::{keyring::NamespaceKeys, pause::between_tries},
     model::{
         error::{Error, Reason, Result},
         id::{Namespace, RequestId, SessionId},
@@ -23,7 +21,9 @@ use crate::{
 /// How often a change is tried when others keep being faster.
 const ATTEMPTS: u32 = 8;
 /// Longest pause between the first two tries; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Longest pause.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(256);
 /// Length of a request's digest in a note.
 const DIGEST: usize = 16;
 
@@ -150,7 +150,7 @@ where
         if let Some(done) = attempt_once(metadata, namespace, id, op, *prepared).await? {
             return Ok(done);
         }
-        pause(attempt).await?;
+        between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
     }
     let message = format!("other writers of session {id} were faster {ATTEMPTS} times in a row: repeat the call");
     Err(Error::new(Reason::Contention, message).with("session_id", id))
@@ -230,11 +230,4 @@ async fn replayed(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op
     let (session, _, _) = load(metadata, namespace, &id).await?;
     let session = session.ok_or_else(|| not_found(&id))?;
     Ok(Done { session, revision: applied.revision, replayed: true, changed: false })
-}
-
-/// Waits a random while, longer with every try, so that writers that met once do not meet again.
-async fn pause(attempt: u32) -> Result<()> {
-    let share = u32::from(u16::from_be_bytes(clock::random()?));
-    sleep(FIRST_PAUSE * 2u32.pow(attempt) * share / u32::from(u16::MAX)).await;
-    Ok(())
 }

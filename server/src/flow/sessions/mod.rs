@@ -52,6 +52,8 @@ pub(crate) use load::not_found;
 pub use load::{Loaded, load, record_key, state_key};
 pub(crate) use profile::live;
 pub use read::{Batch, Owner};
+#[cfg(feature = "fuzz")]
+pub(crate) use state::open as open_state;
 pub use state::{PutState, StoredState, inline_state, referenced_state};
 pub use touch::Touched;
 pub use update::Patch;

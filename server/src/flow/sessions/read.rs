@@ -1,6 +1,6 @@
 //! `GetSession`, `BatchGetSessions`, `ResolveSession`, `GetActiveSession`: readings, which are no use.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -21,8 +21,13 @@ use crate::{
 const PATIENCE: (u32, Duration) = (10, Duration::from_millis(50));
 /// Most candidates that an ambiguous prefix names.
 const CANDIDATES: usize = 5;
-/// How many members are looked at, first and then: nearly always the first is the answer, but expired ones may stand before it until they are swept.
+/// How many members are looked at, first, then, and from then on: nearly always the first is the answer, but expired ones may stand before it until they are swept.
 const PROBES: [usize; 3] = [2, 50, 1000];
+/// How long such a search goes on: a fraction of the time that a call may take.
+const SEARCH: Duration = Duration::from_secs(3);
+
+/// When to try again after a search that was given up: the sweeper takes most within that.
+const SWEPT: Duration = Duration::from_secs(2);
 
 /// The answer of a batch.
 #[derive(Clone, Debug)]
@@ -42,6 +47,48 @@ pub enum Owner {
     Business(BusinessId),
     /// That of an e-mail address.
     Email(Email),
+}
+
+/// A walk through an index, part by part.
+struct Search {
+    index: Index,
+    range: Range,
+    direction: Direction,
+    began: Instant,
+    /// The member it began with.
+    first: Option<(i64, String)>,
+    readings: usize,
+    seen: usize,
+    ended: bool,
+}
+
+impl Search {
+    fn new(index: &str, range: Range, direction: Direction) -> Self {
+        Self { index: Index(index.to_owned()), range, direction, began: clock::monotonic(), first: None, readings: 0, seen: 0, ended: false }
+    }
+
+    fn advance(&mut self, members: &[(i64, String)], asked: usize) {
+        if self.readings == 0 {
+            self.first = members.first().cloned();
+        }
+        self.readings += 1;
+        self.seen += members.len();
+        self.ended = members.len() < asked;
+        if let Some(last) = members.last() {
+            self.range = Range::From(Some(last.clone()));
+        }
+    }
+
+    /// Whether the index begins otherwise than when an ended search through more than one part did; the search then begins anew.
+    async fn is_overtaken(&mut self, sessions: &Sessions, namespace: &Namespace) -> Result<bool> {
+        if self.readings < 2 {
+            return Ok(false);
+        }
+        let first = sessions.metadata.scan(namespace, &self.index, &Range::From(None), self.direction, 1).await?.pop();
+        let overtaken = first.is_some() && first != self.first;
+        (self.range, self.readings, self.ended) = (Range::From(None), 0, false);
+        Ok(overtaken)
+    }
 }
 
 impl Sessions {
@@ -82,15 +129,16 @@ impl Sessions {
     /// The live session whose id is, or as the only one starts with, `prefix`.
     ///
     /// # Errors
-    /// `SESSION_NOT_FOUND`, `PREFIX_AMBIGUOUS` naming candidates, `REVISION_NOT_REACHED`, and the store's errors.
+    /// `SESSION_NOT_FOUND`, `PREFIX_AMBIGUOUS` naming candidates, `METADATA_UNAVAILABLE` when too many expired ones stand before the answer, `REVISION_NOT_REACHED`, and the store's errors.
     pub async fn resolve(&self, namespace: &Namespace, prefix: &SessionId, min_revision: Revision) -> Result<Answer> {
         let revision = self.reach(namespace, min_revision).await?;
-        let range = Range::Prefix(prefix.to_string());
-        let mut live = Vec::new();
-        for probe in PROBES {
-            let members = self.metadata.scan(namespace, &Index(index::NAMES.to_owned()), &range, Direction::Ascending, probe).await?;
-            live = self.live(namespace, &members).await?.0;
-            if members.len() < probe || live.len() > CANDIDATES || live.first().is_some_and(|first| first.id == *prefix) {
+        let mut search = Search::new(index::NAMES, Range::Prefix(prefix.to_string()), Direction::Ascending);
+        let mut live: Vec<Loaded> = Vec::new();
+        while let Some(mut members) = self.search(namespace, &mut search).await? {
+            let all = members.len();
+            members.retain(|(_, member)| member.starts_with(prefix.as_str()));
+            live.extend(self.live(namespace, &members).await?.0);
+            if members.len() < all || live.len() > CANDIDATES || live.first().is_some_and(|first| first.id == *prefix) {
                 break;
             }
         }
@@ -106,10 +154,10 @@ impl Sessions {
         Ok(Answer { view: self.view(namespace, session).await?, revision })
     }
 
-    /// The most recently used ACTIVE session of an owner, in constant time.
+    /// The most recently used ACTIVE session of an owner, in constant time as long as expired ones are swept.
     ///
     /// # Errors
-    /// `SESSION_NOT_FOUND`, `REVISION_NOT_REACHED`, and the store's errors.
+    /// `SESSION_NOT_FOUND`, `METADATA_UNAVAILABLE` when too many expired ones stand before the answer, `REVISION_NOT_REACHED`, and the store's errors.
     pub async fn active(&self, namespace: &Namespace, owner: &Owner, min_revision: Revision) -> Result<Answer> {
         let revision = self.reach(namespace, min_revision).await?;
         let none = || Error::new(Reason::SessionNotFound, "there is no ACTIVE session of that owner: ListSessions shows those in other states");
@@ -120,30 +168,47 @@ impl Sessions {
                 None => return Err(none()),
             },
         };
-        for probe in PROBES {
-            let members = self.metadata.scan(namespace, &Index(name.clone()), &Range::From(None), Direction::Descending, probe).await?;
-            // It may have moved on between the two readings; then the next one is the answer.
-            let active =
-                |session: &Loaded| session.session.state == State::Active && session.session.indices(&session.id).iter().any(|entry| entry.index == name);
-            // A copy that was last used when the index says is no older than the last touch either.
-            if let Some((used, first)) = members.first()
-                && let Some((session, reflects)) = self.cache.get(namespace, &SessionId::parse("member", first)?, min_revision)
-                && session.mark(mark::USED) == *used
-                && active(&session)
-            {
-                return Ok(Answer { view: self.view(namespace, session).await?, revision: revision.min(reflects) });
+        let mut search = Search::new(&name, Range::From(None), Direction::Descending);
+        loop {
+            while let Some(members) = self.search(namespace, &mut search).await? {
+                // It may have moved on between the two readings; then the next one is the answer.
+                let active =
+                    |session: &Loaded| session.session.state == State::Active && session.session.indices(&session.id).iter().any(|entry| entry.index == name);
+                // A copy that was last used when the index says is no older than the last touch either.
+                if let Some((used, first)) = members.first()
+                    && let Some((session, reflects)) = self.cache.get(namespace, &SessionId::parse("member", first)?, min_revision)
+                    && session.mark(mark::USED) == *used
+                    && active(&session)
+                {
+                    return Ok(Answer { view: self.view(namespace, session).await?, revision: revision.min(reflects) });
+                }
+                let began = clock::monotonic();
+                let (live, read) = self.live(namespace, &members).await?;
+                if let Some(session) = live.into_iter().find(active) {
+                    self.cache.keep(namespace, &session, read, began);
+                    return Ok(Answer { view: self.view(namespace, session).await?, revision });
+                }
             }
-            let began = clock::monotonic();
-            let (live, read) = self.live(namespace, &members).await?;
-            if let Some(session) = live.into_iter().find(active) {
-                self.cache.keep(namespace, &session, read, began);
-                return Ok(Answer { view: self.view(namespace, session).await?, revision });
-            }
-            if members.len() < probe {
-                break;
+            // Whoever was used during a search of several readings moved to where it had begun.
+            if !search.is_overtaken(self, namespace).await? {
+                return Err(none());
             }
         }
-        Err(none())
+    }
+
+    /// The members in the next part of an index; nothing behind its end.
+    async fn search(&self, namespace: &Namespace, search: &mut Search) -> Result<Option<Vec<(i64, String)>>> {
+        if search.ended {
+            return Ok(None);
+        }
+        if search.began.elapsed() > SEARCH {
+            let message = format!("{} expired sessions and more stand before the answer: try again when they are swept, in some seconds", search.seen);
+            return Err(Error::new(Reason::MetadataUnavailable, message).with_retry_after(SWEPT));
+        }
+        let probe = PROBES.get(search.readings).copied().unwrap_or(PROBES[2]);
+        let members = self.metadata.scan(namespace, &search.index, &search.range, search.direction, probe).await?;
+        search.advance(&members, probe);
+        Ok(Some(members))
     }
 
     /// A revision that every reading from now on reflects, at least `min_revision`.

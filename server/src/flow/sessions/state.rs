@@ -81,7 +81,7 @@ fn put(id: &SessionId, value: Bytes) -> Write {
     Write::Put { key: state_key(id), value, life: Life::Forever, marks: vec![(PUT.into(), Number::NowPlus(Duration::ZERO))] }
 }
 
-fn open(key: &LineageKey, id: &SessionId, value: &[u8]) -> Result<Bytes> {
+pub(crate) fn open(key: &LineageKey, id: &SessionId, value: &[u8]) -> Result<Bytes> {
     let corrupt = || Error::new(Reason::DataCorrupt, format!("the storage state of session {id} is damaged"));
     match value.split_first_chunk::<2>() {
         Some(([FORMAT, INLINE], rest)) => {

@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Conditions, Loaded, Sessions, edit::score, load, record_key, update::usable};
+use super::{
+    Conditions, Loaded, Sessions,
+    commit::{FIRST_PAUSE, LONGEST_PAUSE},
+    edit::score,
+    load, record_key,
+    update::usable,
+};
 use crate::{
+    flow::pause::between_tries,
     model::{
         error::{Error, Reason, Result},
         id::{Namespace, SessionId},
@@ -14,7 +21,7 @@ use crate::{
 };
 
 /// How often a touch is tried when the session keeps changing.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: u32 = 8;
 
 /// What a touch did.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +62,7 @@ impl Sessions {
     /// # Errors
     /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `ETAG_MISMATCH`, `LEASE_FENCED`, `CONTENTION`, and the store's errors.
     pub async fn touch(&self, namespace: &Namespace, id: &SessionId, conditions: &Conditions) -> Result<Touched> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let (found, _, _) = load(&*self.metadata, namespace, id).await?;
             let found = usable(id, found, conditions)?;
             let txn = found.touch(conditions.lease_token);
@@ -68,6 +75,7 @@ impl Sessions {
                 };
                 return Ok(Touched { expires_at, revision: applied.revision });
             }
+            between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
         }
         let message = format!("session {id} changed {ATTEMPTS} times while it was touched: repeat the call");
         Err(Error::new(Reason::Contention, message).with("session_id", id))

@@ -51,10 +51,14 @@ impl Feed {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When the last look began that came to the log's end.
+    pub(super) fn looked(&self) -> Option<Instant> {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the last look is so fresh that a bookmark may be given.
     pub(super) fn is_certified(&self) -> bool {
-        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.is_some_and(|at| clock::monotonic().duration_since(at) < CERTIFIED_FOR)
+        self.looked().is_some_and(|at| clock::monotonic().duration_since(at) < CERTIFIED_FOR)
     }
 
     /// Reads what is new in the log; `thorough` also notices a change of history that no write has met.

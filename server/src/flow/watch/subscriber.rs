@@ -1,6 +1,10 @@
 //! One subscriber: a position in the log.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::Notify,
@@ -84,6 +88,7 @@ pub struct Subscriber {
     opened: bool,
     reset: Option<ResetReason>,
     drained: bool,
+    complete: Option<Instant>,
 }
 
 impl fmt::Debug for Subscriber {
@@ -103,6 +108,7 @@ impl Subscriber {
     pub(super) fn open(feed: &Arc<Feed>, selectors: Selectors, start: &Start, bookmark_every: Duration, draining: CancellationToken) -> Option<Self> {
         let selectors = Arc::new(selectors);
         let wake = Arc::new(Notify::new());
+        let looked = feed.looked();
         let mut ring = feed.ring();
         let id = ring.register(&selectors, &wake)?;
         // What lies beyond the fresh look, or in another history, was never acknowledged by this store as it is now.
@@ -116,13 +122,14 @@ impl Subscriber {
         let at = position.unwrap_or(ring.through);
         let mode = if ring.go_live(id, at) { Mode::Live } else { Mode::CatchUp(ResetReason::Compacted) };
         let (history, epoch) = (ring.history.clone(), ring.epoch);
+        let complete = looked.filter(|_| at == ring.through);
         drop(ring);
         let mut bookmarks = interval(bookmark_every);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         bookmarks.reset();
         let reset = position.is_none().then_some(ResetReason::HistoryChanged);
         let feed = Arc::clone(feed);
-        Some(Self { feed, id, selectors, wake, bookmarks, draining, mode, history, epoch, at, opened: false, reset, drained: false })
+        Some(Self { feed, id, selectors, wake, bookmarks, draining, mode, history, epoch, at, opened: false, reset, drained: false, complete })
     }
 
     /// The next message; `None` after [`Event::Draining`].
@@ -156,6 +163,12 @@ impl Subscriber {
         }
     }
 
+    /// A moment up to which nothing is missing from what was said: the log was read to its end then or later. None before the first time.
+    #[must_use]
+    pub fn complete(&self) -> Option<Instant> {
+        self.complete
+    }
+
     /// Sleeps until something matches, a bookmark is due, or the daemon stops.
     async fn wait(&mut self) -> Option<Event> {
         tokio::select! {
@@ -176,6 +189,8 @@ impl Subscriber {
     }
 
     fn take(&mut self) -> Option<Event> {
+        // Before the ring: a look that ends in between is not what is taken now.
+        let looked = self.feed.looked();
         let mut ring = self.feed.ring();
         let taken = ring.take(self.id, self.epoch, self.at);
         if self.history.0.is_empty() && self.epoch == ring.epoch {
@@ -188,7 +203,7 @@ impl Subscriber {
                 Some(Event::Changes(changes))
             }
             Taken::Nothing(at) => {
-                self.at = at;
+                (self.at, self.complete) = (at, looked);
                 None
             }
             Taken::Behind(at) => {

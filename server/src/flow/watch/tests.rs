@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::timeout};
 use super::*;
 use crate::{
     model::{
+        error::{Error, Reason},
         event::{self, ChangeKind},
         selector::Selector,
         time::History,
@@ -28,9 +29,14 @@ struct Faulty {
     no_wakes: AtomicBool,
     drop_entry: AtomicBool,
     other_history: AtomicBool,
+    down: AtomicBool,
 }
 
 impl Faulty {
+    fn up(&self) -> Result<()> {
+        if self.down.load(Ordering::Relaxed) { Err(Error::new(Reason::MetadataUnavailable, "down by a test")) } else { Ok(()) }
+    }
+
     fn head(&self, mut head: Head) -> Head {
         if self.other_history.load(Ordering::Relaxed) {
             head.history = History("other".to_owned());
@@ -58,6 +64,7 @@ impl Metadata for Faulty {
     }
 
     async fn events(&self, ns: &Namespace, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
+        self.up()?;
         let mut page = self.inner.events(ns, scope, after, limit).await?;
         if !page.entries.is_empty() && self.drop_entry.swap(false, Ordering::Relaxed) {
             page.entries.remove(0);
@@ -67,6 +74,7 @@ impl Metadata for Faulty {
     }
 
     async fn history(&self, ns: &Namespace, scope: Scope) -> Result<Head> {
+        self.up()?;
         Ok(self.head(self.inner.history(ns, scope).await?))
     }
 
@@ -100,6 +108,7 @@ fn rig_with(limits: Limits, no_wakes: bool) -> Rig {
         no_wakes: AtomicBool::new(no_wakes),
         drop_entry: AtomicBool::new(false),
         other_history: AtomicBool::new(false),
+        down: AtomicBool::new(false),
     });
     let hub = Hub::new(store.clone(), Arc::new(Tasks::new()));
     Rig { store, hub, ns: Namespace::default() }
@@ -313,4 +322,26 @@ async fn draining_ends_every_stream_after_what_is_pending() {
     rig.hub.drain();
     assert_eq!(hear(&mut subscriber).await.event, Event::Draining);
     assert_eq!(subscriber.next().await.unwrap(), None);
+}
+
+/// Bookmarks may still come for a while after the log was last read; what is complete is not later than that reading.
+#[tokio::test]
+async fn a_bookmark_does_not_make_an_old_reading_younger() {
+    let rig = rig_with(Limits::default(), true);
+    let mut subscriber = rig.subscribe(vec![], Start::Now, Duration::from_millis(100)).await;
+    let opened = subscriber.complete().expect("it begins at the log's end");
+    assert!(opened <= crate::clock::monotonic());
+    rig.store.down.store(true, Ordering::Relaxed);
+    let down = crate::clock::monotonic();
+    let mut bookmarks = 0;
+    while down.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(hear(&mut subscriber).await.event, Event::Bookmark);
+        assert!(subscriber.complete().unwrap() <= down, "nothing was read since");
+        bookmarks += 1;
+    }
+    assert!(bookmarks > 5);
+    rig.store.down.store(false, Ordering::Relaxed);
+    while subscriber.complete().unwrap() <= down {
+        assert_eq!(hear(&mut subscriber).await.event, Event::Bookmark);
+    }
 }

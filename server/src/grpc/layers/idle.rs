@@ -1,4 +1,5 @@
-//! A save or a load may take its time, but must not stand still: bytes that never come, or that nobody fetches, end it, and its permit and memory are free again.
+//! A save or a load may take its time, but must not stand still: bytes that never come, or that nobody fetches, end it, and its permit and memory are free again. While
+//! others wait for those, that happens sooner.
 
 use std::{
     pin::Pin,
@@ -21,22 +22,62 @@ use super::{
 };
 use crate::{
     clock,
-    flow::tasks::Tasks,
+    flow::{pressure::Pressure, tasks::Tasks},
     model::error::{Error, Reason},
 };
 
 /// The concern.
 #[derive(Clone, Debug)]
 pub struct EndIdle {
-    most: Duration,
+    bounds: Bounds,
     tasks: Arc<Tasks>,
 }
 
 impl EndIdle {
-    /// A transfer may stand still this long.
+    /// A transfer may stand still for `most`, under pressure only for its grace.
     #[must_use]
-    pub fn new(most: Duration, tasks: Arc<Tasks>) -> Self {
-        Self { most, tasks }
+    pub fn new(most: Duration, pressure: Arc<Pressure>, tasks: Arc<Tasks>) -> Self {
+        Self { bounds: Bounds { most, pressure }, tasks }
+    }
+}
+
+/// How long a transfer may stand still.
+#[derive(Clone, Debug)]
+struct Bounds {
+    most: Duration,
+    pressure: Arc<Pressure>,
+}
+
+/// Why a transfer that stood still was ended.
+#[derive(Clone, Copy, Debug)]
+enum Still {
+    TooLong,
+    InTheWay,
+}
+
+impl Bounds {
+    /// Whether a transfer that has stood still for so long ends now.
+    fn judge(&self, still: Duration) -> Option<Still> {
+        match still {
+            _ if still >= self.most => Some(Still::TooLong),
+            _ if still >= self.pressure.grace() && self.pressure.is_on() => Some(Still::InTheWay),
+            _ => None,
+        }
+    }
+
+    /// After how long a look is worth it.
+    fn step(&self) -> Duration {
+        self.most.min(self.pressure.grace())
+    }
+
+    fn status(&self, what: &str, why: Still) -> Status {
+        let message = match why {
+            Still::TooLong => format!("{what} for {:?}, which is as long as a transfer may stand still (limits.idle_timeout)", self.most),
+            Still::InTheWay => {
+                format!("{what} for {:?} while others waited for the memory or the place (half of limits.wait_timeout); begin again", self.pressure.grace())
+            }
+        };
+        Error::new(Reason::Deadline, message).into()
     }
 }
 
@@ -46,26 +87,22 @@ impl Concern for EndIdle {
         if !transfer {
             return next.run(request).await;
         }
-        let request = request.map(|body| Body::new(Incoming { body, most: self.most, waiting: None }));
+        let request = request.map(|body| Body::new(Incoming { body, bounds: self.bounds.clone(), waiting: None }));
         let response = next.run(request).await;
         response.map(|body| {
-            let slot = Arc::new(Mutex::new(Slot { body: Some(body), fetched: None, most: self.most }));
-            self.tasks.spawn(empty_when_idle(Arc::downgrade(&slot), self.most, self.tasks.stopping()));
+            let slot = Arc::new(Mutex::new(Slot { body: Ok(body), fetched: None, bounds: self.bounds.clone() }));
+            self.tasks.spawn(empty_when_idle(Arc::downgrade(&slot), self.bounds.clone(), self.tasks.stopping()));
             Body::new(Outgoing(slot))
         })
     }
 }
 
-fn stood_still(what: &str, most: Duration) -> Status {
-    let message = format!("{what} for {most:?}, which is as long as a transfer may stand still (limits.idle_timeout)");
-    Error::new(Reason::Deadline, message).into()
-}
-
 /// What the caller sends: a wait for the next bytes is bounded.
 struct Incoming {
     body: Body,
-    most: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    bounds: Bounds,
+    /// How long it has waited before this wait, and this wait.
+    waiting: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
 impl HttpBody for Incoming {
@@ -78,9 +115,18 @@ impl HttpBody for Incoming {
             self.waiting = None;
             return frame;
         }
-        let most = self.most;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(most)));
-        waiting.as_mut().poll(cx).map(|()| Some(Err(stood_still("nothing came", most))))
+        let step = self.bounds.step();
+        loop {
+            let (before, waiting) = self.waiting.get_or_insert_with(|| (Duration::ZERO, Box::pin(sleep(step))));
+            if waiting.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let still = *before + step;
+            if let Some(why) = self.bounds.judge(still) {
+                return Poll::Ready(Some(Err(self.bounds.status("nothing came", why))));
+            }
+            self.waiting = Some((still, Box::pin(sleep(step))));
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -96,11 +142,11 @@ impl HttpBody for Incoming {
 struct Outgoing(Arc<Mutex<Slot>>);
 
 struct Slot {
-    /// None once it stood still too long.
-    body: Option<Body>,
+    /// Why it was emptied, once it stood still too long.
+    body: Result<Body, Still>,
     /// When the caller fetched the last frame; None while it waits for us.
     fetched: Option<Instant>,
-    most: Duration,
+    bounds: Bounds,
 }
 
 fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
@@ -113,32 +159,35 @@ impl HttpBody for Outgoing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut slot = lock(&self.0);
-        let most = slot.most;
-        let Some(body) = &mut slot.body else { return Poll::Ready(Some(Ok(trailers(&stood_still("nothing was fetched", most))))) };
+        let slot = &mut *slot;
+        let body = match &mut slot.body {
+            Ok(body) => body,
+            Err(why) => return Poll::Ready(Some(Ok(trailers(&slot.bounds.status("nothing was fetched", *why))))),
+        };
         let frame = Pin::new(body).poll_frame(cx);
         slot.fetched = frame.is_ready().then(clock::monotonic);
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.0).body.as_ref().is_some_and(HttpBody::is_end_stream)
+        lock(&self.0).body.as_ref().is_ok_and(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.0).body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+        lock(&self.0).body.as_ref().map_or_else(|_| SizeHint::default(), HttpBody::size_hint)
     }
 }
 
-/// Empties the slot once nothing was fetched for `most`. Ends with the answer, or with the daemon.
-async fn empty_when_idle(slot: Weak<Mutex<Slot>>, most: Duration, stop: CancellationToken) {
+/// Empties the slot once nothing was fetched for too long. Ends with the answer, or with the daemon.
+async fn empty_when_idle(slot: Weak<Mutex<Slot>>, bounds: Bounds, stop: CancellationToken) {
     // Looking eight times in the span makes it at most an eighth too long.
-    let look = (most / 8).max(Duration::from_millis(1));
+    let look = (bounds.step() / 8).max(Duration::from_millis(1));
     while stop.run_until_cancelled(sleep(look)).await.is_some() {
         let Some(slot) = slot.upgrade() else { return };
         let mut slot = lock(&slot);
-        if slot.fetched.is_some_and(|fetched| fetched.elapsed() >= most) {
+        if let Some(why) = slot.fetched.and_then(|fetched| bounds.judge(fetched.elapsed())) {
             // The body may hold locks of its own in its drop; it goes after the slot's.
-            let body = slot.body.take();
+            let body = std::mem::replace(&mut slot.body, Err(why));
             drop(slot);
             drop(body);
             return;

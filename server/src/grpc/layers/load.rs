@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::Limits,
+    flow::pressure::Pressure,
     model::error::{Error, Reason},
     ops::metrics::Metrics,
 };
@@ -35,6 +36,7 @@ pub struct LimitLoad {
     transfers: Bound,
     watches: Bound,
     metrics: Arc<Metrics>,
+    pressure: Arc<Pressure>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,14 +53,15 @@ impl Bound {
 }
 
 impl LimitLoad {
-    /// The bounds of the configuration.
+    /// The bounds of the configuration. A refused transfer is felt as pressure by those that stand still.
     #[must_use]
-    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(limits: &Limits, metrics: Arc<Metrics>, pressure: Arc<Pressure>) -> Self {
         Self {
             calls: Bound::new("limits.calls", limits.calls),
             transfers: Bound::new("limits.transfers", limits.transfers),
             watches: Bound::new("limits.watches", limits.watches),
             metrics,
+            pressure,
         }
     }
 
@@ -70,6 +73,9 @@ impl LimitLoad {
             Class::Standard => return Ok(None),
         };
         Arc::clone(&bound.free).try_acquire_owned().map(Some).map_err(|_| {
+            if class == Class::Transfer {
+                self.pressure.note();
+            }
             self.metrics.refused.add(1, &[KeyValue::new("class", class.name())]);
             let message = format!("{} {} calls are running, which is all this daemon takes at once ({})", bound.most, class.name(), bound.key);
             Error::new(Reason::Overloaded, message).with("limit", bound.most).with_retry_after(RETRY_AFTER)

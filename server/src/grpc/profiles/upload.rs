@@ -9,10 +9,13 @@ use tonic::{Code, Request, Status, Streaming};
 use super::convert::{etag, moment, portability, received, snapshot_id};
 use crate::{
     flow::profiles::{Begin, Budget, Profiles, Repeat, Save, Saved, Saving},
-    grpc::parse,
+    grpc::{
+        audit::{self, Access},
+        parse,
+    },
     model::{
         error::{Error, Reason, Result},
-        id::{SessionId, UploadId},
+        id::{Namespace, SessionId, UploadId},
         tree::Root,
     },
 };
@@ -28,20 +31,29 @@ pub(super) async fn receive(profiles: &Arc<Profiles>, caller: &Request<()>, mut 
         return Err(protocol("the first message of a save must be `begin`").into());
     };
     let namespace = parse::namespace(caller, &first.namespace)?;
-    let begin = Begin {
-        namespace,
-        session: SessionId::parse("begin.session_id", &begin.session_id)?,
-        parent: snapshot_id("begin.parent_snapshot_id", &begin.parent_snapshot_id)?,
-        full: begin.full,
-        upload: UploadId::parse("begin.upload_id", &begin.upload_id)?,
-        etag: etag("begin.etag", begin.etag)?,
-        lease_token: moment("begin.lease_token", begin.lease_token)?.0,
-        portability: portability(begin.portability.unwrap_or_default()),
+    let begin = self::begin(namespace, begin)?;
+    let access = Access::begin(audit::who(caller), "SaveProfile", &begin.namespace, &begin.session);
+    let saving = async {
+        match profiles.save(begin).await? {
+            Saving::New(save) => new(*save, &mut stream, idle).await,
+            Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
+        }
     };
-    match profiles.save(begin).await? {
-        Saving::New(save) => new(*save, &mut stream, idle).await,
-        Saving::Repeat(repeat) => repeated(*repeat, &mut stream, idle).await,
-    }
+    access.end(saving.await)
+}
+
+/// The first message.
+pub(super) fn begin(namespace: Namespace, given: api::SaveBegin) -> Result<Begin> {
+    Ok(Begin {
+        namespace,
+        session: SessionId::parse("begin.session_id", &given.session_id)?,
+        parent: snapshot_id("begin.parent_snapshot_id", &given.parent_snapshot_id)?,
+        full: given.full,
+        upload: UploadId::parse("begin.upload_id", &given.upload_id)?,
+        etag: etag("begin.etag", given.etag)?,
+        lease_token: moment("begin.lease_token", given.lease_token)?.0,
+        portability: portability(given.portability.unwrap_or_default()),
+    })
 }
 
 async fn new(mut save: Save, stream: &mut Streaming<api::SaveProfileRequest>, idle: Duration) -> Result<Saved, Status> {
@@ -90,13 +102,13 @@ async fn closed(stream: &mut Streaming<api::SaveProfileRequest>) -> Result<(), S
 }
 
 /// A message behind the first.
-enum Later {
+pub(super) enum Later {
     Records(api::ProfileRecords),
     StorageState(api::StorageStateChunk),
     End(Root),
 }
 
-fn later(request: api::SaveProfileRequest) -> Result<Later> {
+pub(super) fn later(request: api::SaveProfileRequest) -> Result<Later> {
     match request.message {
         Some(Message::Records(records)) => Ok(Later::Records(records)),
         Some(Message::StorageState(chunk)) => Ok(Later::StorageState(chunk)),

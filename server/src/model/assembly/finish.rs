@@ -165,7 +165,9 @@ impl Fill<'_> {
     fn item(&mut self, named: Named) -> Result<Item> {
         let Named { mut entry, spans } = named;
         let before = self.base.and_then(|base| base.find(&entry.path)).filter(|before| before.kind == entry.kind).cloned();
-        let mut leaves = Vec::with_capacity(entry.leaf_count() as usize * DIGEST);
+        // What there will be, not what was announced: that alone costs no memory.
+        let known = spans.values().map(|span| span.leaves).chain(before.iter().map(|before| before.leaf_count())).fold(0, u32::saturating_add);
+        let mut leaves = Vec::with_capacity(known.min(entry.leaf_count()) as usize * DIGEST);
         let mut parts: Vec<Part> = Vec::new();
         let mut next = 0;
         for (first, span) in spans {

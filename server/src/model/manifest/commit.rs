@@ -137,7 +137,7 @@ impl CommitInfo {
     /// `DATA_CORRUPT` when it breaks a rule of the format.
     pub fn decode(plain: &[u8]) -> Result<Self> {
         let row = CommitRow::decode(plain).map_err(|error| damaged().with_source(error))?;
-        let packs = row.packs.iter().map(PackRow::read).collect::<Result<Vec<_>>>()?;
+        let packs = PackRow::read_all(&row.packs)?;
         let root = |bytes: &[u8]| Root::try_from(bytes).map_err(|_| damaged());
         let segment = |row: SegmentRow| {
             let frame = row.frame.ok_or_else(damaged)?.read(&packs)?;

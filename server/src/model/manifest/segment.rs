@@ -2,7 +2,10 @@
 //!
 //! The cuts depend on the paths alone (and on a bound), so that a change moves no cut but its own, and all other segments stay where they lie: in older packs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -269,8 +272,13 @@ fn shared_prefix(a: &str, b: &str) -> usize {
 /// `DATA_CORRUPT` when it breaks any rule of the format.
 pub fn decode_segment(plain: Bytes) -> Result<Vec<Arc<Entry>>> {
     let row = SegmentRow::decode(plain).map_err(|error| damaged().with_source(error))?;
-    let packs = row.packs.iter().map(PackRow::read).collect::<Result<Vec<_>>>()?;
+    let packs = PackRow::read_all(&row.packs)?;
     let frames = row.frames.iter().map(|frame| frame.read(&packs)).collect::<Result<Vec<_>>>()?;
+    // A frame is written once: two descriptions of one could contradict each other.
+    let distinct: HashSet<_> = row.frames.iter().map(|frame| (frame.pack, frame.index)).collect();
+    if distinct.len() != frames.len() {
+        return Err(damaged());
+    }
     let mut entries: Vec<Arc<Entry>> = Vec::with_capacity(row.entries.len());
     for row in row.entries {
         let before = entries.last().map_or("", |entry| &*entry.path);

@@ -141,3 +141,12 @@ fn commits_read_back_and_a_manifest_must_be_what_its_commit_says() {
     let saved = SavedSession { record: b"{}".to_vec(), marks: BTreeMap::from([("fence".to_owned(), -3)]), revision: 9, expires_at: 1 };
     assert_eq!(SavedSession::from_bytes(&saved.to_bytes()).unwrap(), saved);
 }
+
+#[test]
+fn a_frame_or_a_pack_that_is_listed_twice_is_refused() {
+    // The second of two frames of one number would be lost, and other bytes read for its leaves, once the segment is written anew.
+    let segment: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/manifest/frame-listed-twice");
+    assert_eq!(decode_segment(Bytes::from_static(segment)).unwrap_err().reason(), Reason::DataCorrupt);
+    let commit: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/commit/pack-listed-twice");
+    assert_eq!(CommitInfo::decode(commit).unwrap_err().reason(), Reason::DataCorrupt);
+}

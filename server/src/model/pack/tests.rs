@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     codec::unpack,
+    hex::hex,
     manifest::{CommitInfo, decode_segment},
     reference::Rng,
 };
@@ -185,6 +186,5 @@ fn the_format_stands_still() {
     writer.add(FrameKind::Segment, Codec::Raw, 7, b"segment").unwrap();
     writer.add(FrameKind::Commit, Codec::Raw, 6, b"commit").unwrap();
     let object = writer.finish().unwrap();
-    let hex: String = sha256(&object).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    assert_eq!((object.len(), hex.as_str()), (285, "1a68d25953b73658ba816f8fbb783bbeecb46ee521b104f3518039c88743c403"));
+    assert_eq!((object.len(), hex(&sha256(&object)).as_str()), (285, "1a68d25953b73658ba816f8fbb783bbeecb46ee521b104f3518039c88743c403"));
 }

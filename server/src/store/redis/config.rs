@@ -69,6 +69,14 @@ impl RedisConfig {
         self.urls.iter().enumerate().map(|(i, url)| self.parse(i, url)).collect()
     }
 
+    /// Checks all fields and says where it would connect to, without credentials; nothing is reached.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` naming the field.
+    pub fn location(&self) -> Result<String> {
+        self.check().map(|addresses| location(&addresses))
+    }
+
     fn parse(&self, position: usize, url: &str) -> Result<ConnectionInfo> {
         // Not the value itself and not the parser's words: both may hold a password.
         let field = format!("urls[{position}]");

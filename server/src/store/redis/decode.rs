@@ -131,7 +131,8 @@ fn refusal(parts: &mut Parts, space: &Space) -> Result<Refusal> {
 pub(super) fn reading(answer: Value) -> Result<Reading> {
     let mut parts = Parts::of(answer)?;
     let revision = parts.revision()?;
-    let now = Micros(parts.number()? * 1_000_000 + parts.number()?);
+    let (seconds, rest) = (parts.number()?, parts.number()?);
+    let now = seconds.checked_mul(1_000_000).and_then(|now| now.checked_add(rest)).map(Micros).ok_or_else(|| corrupt("the server's time"))?;
     let mut found = Vec::with_capacity(parts.left());
     while parts.left() > 0 {
         found.push(record(parts.any()?, now)?);
@@ -239,4 +240,19 @@ pub(super) fn members(answer: Value) -> Result<Vec<String>> {
         members.push(parts.text()?);
     }
     Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::error::Reason;
+
+    #[test]
+    fn a_server_time_beyond_64_bits_is_an_error_and_no_overflow() {
+        let answer = |seconds, micros| Value::Array(vec![Value::Int(9), Value::Int(seconds), Value::Int(micros)]);
+        for (seconds, micros) in [(i64::MAX / 1_000_000 + 1, 0), (i64::MAX / 1_000_000, i64::MAX), (i64::MIN, -1)] {
+            assert_eq!(reading(answer(seconds, micros)).unwrap_err().reason(), Reason::DataCorrupt);
+        }
+        assert_eq!(reading(answer(1_763_600_000, 17)).unwrap().now, Micros(1_763_600_000_000_017));
+    }
 }

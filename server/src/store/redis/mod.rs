@@ -30,6 +30,8 @@ mod connect;
 mod decode;
 mod encode;
 mod failure;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod keys;
 mod listen;
 mod probe;

@@ -62,7 +62,7 @@ pub(super) async fn examine(link: &Link) -> Result<EngineInfo> {
     Ok(EngineInfo { engine, location: link.location.clone(), exclusive: false, warnings })
 }
 
-/// The eviction policy alone, as the cheapest check that the store is still what it was.
+/// What every server says of itself: INFO, and the settings that matter here where CONFIG is allowed.
 async fn facts(link: &Link) -> Result<Vec<Facts>> {
     let answers = link.survey(&cmd("INFO")).await.map_err(|failure| link.error(failure))?;
     let mut servers = answers.into_iter().map(info).collect::<Result<Vec<_>>>()?;

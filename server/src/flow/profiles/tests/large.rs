@@ -203,3 +203,37 @@ async fn large_storage_states_wait_for_their_turn_but_not_for_ever() {
     assert_eq!(reason(error), Reason::LimitExceeded);
     assert_eq!(world.profiles.states.available_permits(), save::LARGE_STATES);
 }
+
+#[tokio::test]
+async fn a_save_that_gets_no_memory_or_no_place_for_its_state_is_refused_in_time() {
+    let (idle, wait) = (Duration::from_millis(200), Duration::from_millis(100));
+    let world = World::with(ProfilesConfig { save_memory: 4 << 20, idle, wait, ..ProfilesConfig::default() }).await;
+    let new = async |upload: &str| match world.profiles.save(world.begin(upload, None)).await.unwrap() {
+        Saving::New(save) => save,
+        Saving::Repeat(_) => panic!("it is new"),
+    };
+    let (mut first, mut second, mut third) = (new("first").await, new("second").await, new("third").await);
+    let held = (first.reserve().await.unwrap(), second.reserve().await.unwrap());
+    let error = third.reserve().await.unwrap_err();
+    assert!(error.reason() == Reason::Overloaded && error.retry_after().is_some(), "{error:?}");
+    assert!(error.message().starts_with("100ms long") && error.message().contains("limits.save_memory"), "{error}");
+    let error = third.reserve().await.unwrap_err();
+    assert!(error.message().starts_with("200ms long"), "in its middle a save is more patient: {error}");
+    drop(held);
+    third.reserve().await.unwrap();
+
+    let large = Bytes::from(vec![b' '; (1 << 20) + 1]);
+    let mut holders = Vec::new();
+    for n in 0..save::LARGE_STATES {
+        let mut save = new(&format!("holder-{n}")).await;
+        let budget = save.reserve().await.unwrap();
+        save.storage_state(budget, large.clone()).await.unwrap();
+        holders.push(save);
+    }
+    let budget = third.reserve().await.unwrap();
+    let error = third.storage_state(budget, large.clone()).await.unwrap_err();
+    assert!(error.reason() == Reason::Overloaded && error.message().contains("storage state over 1 MiB"), "{error:?}");
+    holders.clear();
+    let budget = third.reserve().await.unwrap();
+    third.storage_state(budget, large).await.unwrap();
+}

@@ -149,8 +149,26 @@ async fn a_caller_that_stands_still_is_given_up() {
         rest.push(piece);
     }
     assert!(rest.len() < 10 && !rest.iter().any(|piece| matches!(piece, Ok(LoadPiece::End))), "{}", rest.len());
+    let error = rest.pop().unwrap().unwrap_err();
+    assert!(error.reason() == Reason::Deadline && error.message().contains("fetched for 50ms"), "{error}");
     // Nothing of it is kept.
     assert_eq!(world.profiles.loading.available_permits(), 256 << 10);
+}
+
+#[tokio::test]
+async fn a_load_that_gets_no_memory_is_refused_in_time() {
+    let config = ProfilesConfig { load_memory: 1 << 20, wait: Duration::from_millis(100), ..ProfilesConfig::default() };
+    let world = World::with(config).await;
+    let tree = Tree::default().file("big", &Rng(3).bytes(12_000_000));
+    let saved = world.save("one", None, &tree).await.unwrap();
+    let still = world.profiles.load(world.request()).await.unwrap();
+    let began = crate::clock::monotonic();
+    let error = world.profiles.load(world.request()).await.unwrap_err();
+    assert!(error.reason() == Reason::Overloaded && error.retry_after().is_some(), "{error:?}");
+    assert!(error.message().contains("limits.load_memory") && began.elapsed() < Duration::from_secs(30), "{error}");
+    assert!(world.profiles.pressure().is_on(), "who stands still is to give way");
+    drop(still);
+    assert_eq!(world.load(saved.view.id, None).await.unwrap(), tree);
 }
 
 #[tokio::test]

@@ -150,6 +150,35 @@ async fn the_active_session_is_the_one_used_last_and_stale_hits_are_passed_over(
     assert_eq!(reason(active().await), Reason::SessionNotFound);
 }
 
+/// Expired sessions that no sweeper has met stand before the answer, more than any single reading looks at.
+#[tokio::test]
+async fn a_live_session_is_found_behind_any_number_of_expired_ones() {
+    let bench = Bench::new();
+    // The oldest use, and the last name.
+    bench.active("same-zz", "acme").await;
+    let expired: Vec<String> = (0..1200).map(|n| format!("same-{n:04}")).collect();
+    for some in expired.chunks(64) {
+        let each = some.iter().map(|id| {
+            let bench = &bench;
+            async move {
+                bench.active(id, "acme").await;
+                bench.end_time(id).await;
+            }
+        });
+        futures::future::join_all(each).await;
+    }
+    let acme = Owner::Business(business("acme"));
+    let found = bench.sessions.active(&bench.ns, &acme, Revision::ZERO).await.unwrap();
+    assert_eq!(found.view.session.id, sid("same-zz"));
+    let found = bench.sessions.resolve(&bench.ns, &sid("same-"), Revision::ZERO).await.unwrap();
+    assert_eq!(found.view.session.id, sid("same-zz"));
+    bench.create("samf", "acme").await;
+    assert_eq!(bench.sessions.resolve(&bench.ns, &sid("same-"), Revision::ZERO).await.unwrap().view.session.id, sid("same-zz"), "another name behind them");
+    bench.end_time("same-zz").await;
+    assert_eq!(reason(bench.sessions.active(&bench.ns, &acme, Revision::ZERO).await), Reason::SessionNotFound);
+    assert_eq!(reason(bench.sessions.resolve(&bench.ns, &sid("same-"), Revision::ZERO).await), Reason::SessionNotFound);
+}
+
 #[tokio::test]
 async fn the_active_session_of_an_address_follows_the_address() {
     let bench = Bench::new();
@@ -216,7 +245,7 @@ async fn the_cache_serves_only_what_a_reading_would_answer() {
     let bench = Bench::new();
     let revision = bench.create("a", "acme").await.revision;
     let cache = bench.sessions.cache();
-    cache.verified_through(&bench.ns, revision);
+    cache.verified_through(&bench.ns, revision, crate::clock::monotonic());
     bench.get("a").await.unwrap();
     // Written behind the cache's back, as another daemon would: the copy shows as long as the log says nothing.
     let other = sessions(Arc::clone(&bench.store), Arc::clone(&bench.keys)).unwrap();

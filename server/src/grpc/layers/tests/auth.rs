@@ -13,7 +13,7 @@ async fn server() -> Running {
     let mut file = String::new();
     for (name, namespace, role, token) in [("rita", "team-a", "reader", "r"), ("walt", "team-a", "worker", "w"), ("olga", "team-o", "operator", "o")] {
         let hash = digest::digest(&digest::SHA256, token.as_bytes());
-        let hash = hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let hash = crate::model::hex::hex(hash.as_ref());
         writeln!(file, "{name} {namespace} {role} {hash}").unwrap();
     }
     let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     config::Config,
-    flow::tasks::Tasks,
+    flow::{pressure::Pressure, tasks::Tasks},
     grpc::{
         auth::Tokens,
         parse,
@@ -63,7 +63,9 @@ impl Running {
         let metrics = Arc::new(Metrics::new().unwrap());
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Arc::new(Tasks::new());
-        let shared = Shared { config: Arc::clone(&config), tokens: tokens.map(Arc::new), metrics: Arc::clone(&metrics), tasks: Arc::clone(&tasks) };
+        let pressure = Arc::new(Pressure::new(config.limits.wait_timeout));
+        let (metrics_too, tasks_too) = (Arc::clone(&metrics), Arc::clone(&tasks));
+        let shared = Shared { config: Arc::clone(&config), tokens: tokens.map(Arc::new), metrics: metrics_too, pressure, tasks: tasks_too };
         let services = Services::new().unwrap().with(ProfileServiceServer::new(Odd).max_decoding_message_size(config.limits.message_bytes));
         let (done, ended) = oneshot::channel();
         let server = serve(builder(&config).unwrap(), services, shared, listener, stopping.clone(), cut.clone());

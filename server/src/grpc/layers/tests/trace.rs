@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::instrument::WithSubscriber as _;
 
 use super::server::{Running, framed};
-use crate::{config::Config, flow::tasks::Tasks, ops::telemetry};
+use crate::{config::Config, flow::tasks::Tasks, model::hex::hex, ops::telemetry};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -41,10 +41,6 @@ impl TraceService for Collector {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 fn attribute(span: &Span, key: &str) -> String {
     span.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| format!("{:?}", attribute.value)).unwrap_or_default()
 }
@@ -55,7 +51,10 @@ fn spans_join_the_callers_trace_and_reach_the_collector() {
     const ALONE: &str = "CLOAKROOM_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        return runtime.block_on(joined_and_sent());
+        return runtime.block_on(async {
+            joined_and_sent(false).await;
+            joined_and_sent(true).await;
+        });
     }
     let name = "grpc::layers::tests::trace::spans_join_the_callers_trace_and_reach_the_collector";
     let alone = std::process::Command::new(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
@@ -63,13 +62,22 @@ fn spans_join_the_callers_trace_and_reach_the_collector() {
     assert!(alone.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&alone.stderr));
 }
 
-async fn joined_and_sent() {
+async fn joined_and_sent(encrypted: bool) {
     let (tasks, stop, collector) = (Tasks::new(), CancellationToken::new(), Collector::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut config = Config::defaults().unwrap().telemetry;
-    config.otlp_endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (mut config, mut server) = (Config::defaults().unwrap().telemetry, tonic::transport::Server::builder());
+    let dir = tempfile::tempdir().unwrap();
+    if encrypted {
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let ca = dir.path().join("ca.pem");
+        std::fs::write(&ca, own.cert.pem()).unwrap();
+        config.otlp_ca = Some(ca);
+        let identity = tonic::transport::Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());
+        server = server.tls_config(tonic::transport::ServerTlsConfig::new().identity(identity)).unwrap();
+    }
+    config.otlp_endpoint = format!("{}://{}", if encrypted { "https" } else { "http" }, listener.local_addr().unwrap());
     config.service_name = "cloakroom-under-test".to_owned();
-    let serving = tonic::transport::Server::builder()
+    let serving = server
         .add_service(TraceServiceServer::new(collector.clone()))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
     tasks.spawn(async move { serving.await.unwrap() });
@@ -111,4 +119,24 @@ async fn served_under<T: Send + 'static>(dispatch: &tracing::Dispatch, work: imp
         tracing::dispatcher::with_default(&dispatch, || runtime.block_on(work.with_current_subscriber()))
     };
     tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_collector_that_cannot_be_meant_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let no_pem = dir.path().join("no.pem");
+    std::fs::write(&no_pem, "no certificate").unwrap();
+    for (endpoint, ca, words) in [
+        ("collector:4317", None, ["telemetry.otlp_endpoint is \"collector:4317\"", "neither http:// nor https://"]),
+        ("grpc://collector:4317", None, ["telemetry.otlp_endpoint", "neither http:// nor https://"]),
+        ("https://", None, ["telemetry.otlp_endpoint", "https://collector.example.com:4317"]),
+        ("https://collector:4317", Some("/nowhere/ca.pem".into()), ["telemetry.otlp_ca: the file /nowhere/ca.pem", "cannot be read"]),
+        ("https://collector:4317", Some(no_pem), ["telemetry.otlp_ca", "holds no certificate"]),
+    ] {
+        let config = crate::config::Telemetry { otlp_endpoint: endpoint.to_owned(), otlp_ca: ca, ..Config::defaults().unwrap().telemetry };
+        let error = telemetry::subscriber(&config, io::sink, false).err().expect("refused");
+        assert!(words.iter().all(|word| error.message().contains(word)), "{error}");
+    }
+    let public = crate::config::Telemetry { otlp_endpoint: "https://collector.example:4317".to_owned(), ..Config::defaults().unwrap().telemetry };
+    assert!(telemetry::subscriber(&public, io::sink, false).is_ok());
 }

@@ -1,0 +1,140 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+/** @file What to look at before a directory is read for a save or gives way to a load, and what stands beside it. */
+
+import fs from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { asidesOf, claim, sweep } from './asides.js';
+import { LocalError } from './errors.js';
+import { forgetSidecar, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
+import { TICK_MS, liveBrowser, lstat, origin, settledSignature, signatureAt, warn } from './system.js';
+import { look } from './tree.js';
+
+/** @typedef {import('./messages.js').Entry} Entry */
+/** @typedef {import('./framing.js').Base} Base */
+
+/**
+ * @param {string} directory
+ * @param {boolean} force
+ * @returns {boolean} whether the browser has exited
+ */
+function checkBrowser(directory, force) {
+  const pid = liveBrowser(directory);
+  if (pid && !force) {
+    throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it and wait for its exit, or say force`, {
+      reason: 'PROFILE_BUSY',
+      metadata: { pid: String(pid) },
+    });
+  }
+  return !pid;
+}
+
+/**
+ * @param {string} directory
+ * @param {boolean} force
+ * @returns {{ from: string, origin: Partial<import('./messages.js').Portability> }} the directory to save from, and what it tells of where its profile can go
+ */
+export function checkSource(directory, force) {
+  const from = path.resolve(directory);
+  if (!lstat(from)?.isDirectory()) {
+    const broken = asidesOf(from).length > 0;
+    const cause = broken ? 'a load into it was cut short, and nothing of it counts: load it again' : 'nothing can be saved from it';
+    throw new LocalError(`${from} is not a directory: ${cause}`, { reason: 'PROFILE_MISSING' });
+  }
+  return { from, origin: { ...origin(from), quiesced: checkBrowser(from, force) } };
+}
+
+/**
+ * @param {string} target where a load goes
+ * @param {boolean} replace
+ * @param {boolean} force
+ * @returns {boolean} whether a directory is there, which may be replaced
+ */
+export function checkTarget(target, replace, force) {
+  const there = lstat(target);
+  if (!there) return false;
+  if (!replace) throw new LocalError(`${target} exists: choose another directory, or say replace`, { reason: 'TARGET_EXISTS' });
+  if (!there.isDirectory()) throw new LocalError(`${target} is not a directory: it is not replaced`, { reason: 'TARGET_EXISTS' });
+  checkBrowser(target, force);
+  return true;
+}
+
+/**
+ * Looks whether a directory still holds the snapshot that its sidecar names.
+ *
+ * @param {string} directory
+ * @param {string} sessionId
+ * @param {string} namespace
+ * @returns {Promise<Base | undefined>} undefined if not: then nothing is taken from it
+ */
+export async function intact(directory, sessionId, namespace) {
+  const known = readSidecar(directory, sessionId, namespace);
+  if (!known) return undefined;
+  /** @type {Base['entries']} */
+  const entries = new Map();
+  for (const entry of known.entries) {
+    const seen = signatureAt(`${directory}/${entry.path}`);
+    if (seen !== entry.stat) {
+      const now = await look(directory, entry.path).catch(() => undefined);
+      if (now?.kind !== entry.kind || !now.root.equals(entry.root) || now.target !== entry.target) return undefined;
+    }
+    entries.set(entry.path, { ...entry, seen });
+  }
+  return { directory, snapshotId: known.snapshotId, entries };
+}
+
+/**
+ * @param {string} target
+ * @returns {string} a new directory beside it, in which a load is put together: to be released
+ */
+export function makeWorkspace(target) {
+  fs.mkdirSync(path.dirname(target), { recursive: true });
+  sweep(target);
+  const workspace = claim(target);
+  fs.mkdirSync(workspace, { mode: 0o700 });
+  return workspace;
+}
+
+/**
+ * Adds to the entries of a directory that was just loaded what the system says of each. What was written a moment before has to grow old first: until then a change could
+ * hide behind its times.
+ *
+ * @param {string} directory
+ * @param {Entry[]} entries
+ * @returns {Promise<Entry[]>}
+ */
+export async function describe(directory, entries) {
+  const all = () => {
+    const now = Date.now();
+    return entries.map((entry) => {
+      const stat = lstat(`${directory}/${entry.path}`);
+      return { ...entry, stat: stat ? settledSignature(stat, now) : '' };
+    });
+  };
+  const first = all();
+  if (first.every(({ stat }) => stat)) return first;
+  await sleep(TICK_MS + 5);
+  return all();
+}
+
+/**
+ * Writes the sidecar after a save, which is done whatever happens here.
+ *
+ * @param {string} directory
+ * @param {import('./sidecar.js').Sidecar} sidecar
+ * @returns {import('./messages.js').Warning[]}
+ */
+export function remember(directory, sidecar) {
+  try {
+    writeSidecar(directory, sidecar);
+    return [];
+  } catch (error) {
+    // What the sidecar said before is no longer so: without one the next save travels whole.
+    forgetSidecar(directory);
+    const message = `${sidecarPath(directory)} cannot be written, so the next save will be a full one: ${error}`;
+    warn(message, 'CLOAKROOM_NO_SIDECAR');
+    return [{ code: 'CLOAKROOM_NO_SIDECAR', message }];
+  }
+}

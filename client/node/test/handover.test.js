@@ -1,0 +1,110 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+/** @file What one worker's save leaves to the next, and what is strange about what is saved. */
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { after, before, test } from 'node:test';
+
+import { Client } from '../src/index.js';
+import { Daemon } from '../support/daemon.js';
+import { temporary } from '../support/trees.js';
+
+const daemon = new Daemon();
+/** @type {Client} */
+let client;
+
+before(async () => {
+  await daemon.start();
+  client = new Client(daemon.target);
+});
+
+after(async () => {
+  client?.close();
+  await daemon.remove();
+});
+
+/**
+ * @param {() => Promise<T>} work
+ * @template T
+ * @returns {Promise<{ result: T, emitted: (string | undefined)[] }>} the codes of the warnings that the process emitted meanwhile
+ */
+async function listening(work) {
+  /** @type {(string | undefined)[]} */
+  const emitted = [];
+  const listener = (/** @type {Error & { code?: string }} */ { code }) => void emitted.push(code);
+  process.on('warning', listener);
+  try {
+    const result = await work();
+    await new Promise((resolve) => setImmediate(resolve));
+    return { result, emitted };
+  } finally {
+    process.off('warning', listener);
+  }
+}
+
+test('what a worker knew of the profile stays true when the next one does not say it', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  fs.mkdirSync(`${home}/a`);
+  fs.writeFileSync(`${home}/a/Local State`, '{}');
+  const origin = { brand: 'chrome', passwordStore: 'basic', browserVersion: '156.0.1.2' };
+  await client.save(id, `${home}/a`, { portability: origin });
+  await client.load(id, `${home}/b`);
+  fs.writeFileSync(`${home}/b/new`, 'x');
+  const { snapshot: second } = await client.save(id, `${home}/b`, { policy: 'lean' });
+  const expected = { os: 'linux', ...origin, quiesced: true, capturePolicy: 'lean' };
+  assert.deepEqual(second.portability, expected);
+  // A third time from the same directory, whose sidecar is now that of the save.
+  fs.writeFileSync(`${home}/b/new`, 'y');
+  assert.deepEqual((await client.save(id, `${home}/b`, { policy: 'lean' })).snapshot.portability, expected);
+  // What the profile itself tells is newer, and what the caller says comes first.
+  fs.writeFileSync(`${home}/b/Last Version`, '157.0.0.1');
+  const { snapshot: last } = await client.save(id, `${home}/b`, { portability: { passwordStore: 'kwallet' } });
+  assert.deepEqual(last.portability, { ...expected, browserVersion: '157.0.0.1', passwordStore: 'kwallet', capturePolicy: 'default' });
+});
+
+test('what is no profile is saved, with a warning', async (t) => {
+  const home = temporary(t);
+  const save = async (/** @type {Record<string, string>} */ files) => {
+    const { id } = await client.sessions.create({ businessId: 'b' });
+    const directory = fs.mkdtempSync(`${home}/p-`);
+    for (const [name, content] of Object.entries(files)) {
+      fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
+      fs.writeFileSync(`${directory}/${name}`, content);
+    }
+    const { result, emitted } = await listening(() => client.save(id, directory));
+    assert.deepEqual(
+      emitted,
+      result.warnings.map(({ code }) => code),
+    );
+    assert.ok(result.snapshot.head);
+    for (const { message } of result.warnings) assert.ok(message.includes(directory) && message.includes('user data directory'), message);
+    return emitted;
+  };
+  assert.deepEqual(await save({}), ['CLOAKROOM_EMPTY_PROFILE']);
+  assert.deepEqual(await save({ 'Default/Cache/x': 'x' }), ['CLOAKROOM_NOT_A_PROFILE']);
+  assert.deepEqual(await save({ 'notes.txt': 'x', 'src/main.js': 'x' }), ['CLOAKROOM_NOT_A_PROFILE']);
+  assert.deepEqual(await save({ 'Local State': '{}' }), []);
+  assert.deepEqual(await save({ 'Default/Preferences': '{}' }), []);
+  assert.deepEqual(await save({ 'prefs.js': '' }), []);
+});
+
+test('a save whose sidecar cannot be written is done, and the next one is full', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  fs.mkdirSync(`${home}/p`);
+  fs.writeFileSync(`${home}/p/Local State`, '{}');
+  await client.save(id, `${home}/p`);
+  fs.writeFileSync(`${home}/p/Local State`, '{"a":1}');
+  const { renameSync } = fs;
+  fs.renameSync = () => {
+    throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+  };
+  t.after(() => (fs.renameSync = renameSync));
+  const { result, emitted } = await listening(() => client.save(id, `${home}/p`));
+  fs.renameSync = renameSync;
+  assert.deepEqual([emitted, result.warnings[0].code, result.snapshot.sequence], [['CLOAKROOM_NO_SIDECAR'], 'CLOAKROOM_NO_SIDECAR', 2]);
+  assert.deepEqual(fs.readdirSync(home), ['p']);
+  assert.equal((await client.save(id, `${home}/p`)).snapshot.parentSnapshotId, result.snapshot.id);
+});

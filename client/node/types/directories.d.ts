@@ -1,0 +1,49 @@
+/**
+ * @param {string} directory
+ * @param {boolean} force
+ * @returns {{ from: string, origin: Partial<import('./messages.js').Portability> }} the directory to save from, and what it tells of where its profile can go
+ */
+export function checkSource(directory: string, force: boolean): {
+    from: string;
+    origin: Partial<import("./messages.js").Portability>;
+};
+/**
+ * @param {string} target where a load goes
+ * @param {boolean} replace
+ * @param {boolean} force
+ * @returns {boolean} whether a directory is there, which may be replaced
+ */
+export function checkTarget(target: string, replace: boolean, force: boolean): boolean;
+/**
+ * Looks whether a directory still holds the snapshot that its sidecar names.
+ *
+ * @param {string} directory
+ * @param {string} sessionId
+ * @param {string} namespace
+ * @returns {Promise<Base | undefined>} undefined if not: then nothing is taken from it
+ */
+export function intact(directory: string, sessionId: string, namespace: string): Promise<Base | undefined>;
+/**
+ * @param {string} target
+ * @returns {string} a new directory beside it, in which a load is put together: to be released
+ */
+export function makeWorkspace(target: string): string;
+/**
+ * Adds to the entries of a directory that was just loaded what the system says of each. What was written a moment before has to grow old first: until then a change could
+ * hide behind its times.
+ *
+ * @param {string} directory
+ * @param {Entry[]} entries
+ * @returns {Promise<Entry[]>}
+ */
+export function describe(directory: string, entries: Entry[]): Promise<Entry[]>;
+/**
+ * Writes the sidecar after a save, which is done whatever happens here.
+ *
+ * @param {string} directory
+ * @param {import('./sidecar.js').Sidecar} sidecar
+ * @returns {import('./messages.js').Warning[]}
+ */
+export function remember(directory: string, sidecar: import("./sidecar.js").Sidecar): import("./messages.js").Warning[];
+export type Entry = import("./messages.js").Entry;
+export type Base = import("./framing.js").Base;

@@ -1,0 +1,235 @@
+//! Directories set aside: where a load is put together, and what one that died left behind.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    error::{Error, Result},
+    sidecar,
+    system::{make_directory, remove},
+};
+
+/// How often the removal of a directory is tried while somebody still writes into it.
+const REMOVALS: usize = 3;
+/// How long a load waits for another one into the same directory: one that was just given up ends within that time.
+const POLL: Duration = Duration::from_millis(20);
+const POLLS: usize = 250;
+/// Who holds the lock on this file owns the workspace; the system gives it back when its holder dies, however that happens.
+const LOCK: &str = "lock";
+/// A former directory that is being patched.
+const FORMER: &str = "former";
+/// What a load replaces, until what replaces it has come to its place.
+const REPLACED: &str = "replaced";
+
+/// An own directory beside another, on the same file system, for what is not finished; only one load at a time has it. It is removed with all its content when dropped: a
+/// caller may give up a load at any moment, and 100 MB must not stay behind. What one left that was killed, the next clears up.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Workspace {
+    /// Sets up the workspace of a directory.
+    ///
+    /// # Errors
+    /// `PROFILE_BUSY` while another load has it.
+    pub(crate) fn beside(directory: &Path) -> Result<Self> {
+        let parent = directory.parent().unwrap_or(Path::new("/"));
+        let refused = |error: io::Error| Error::file(parent, io::Error::new(error.kind(), format!("nothing can be loaded into this directory: {error}")));
+        fs::create_dir_all(parent).map_err(refused)?;
+        let path = of(directory);
+        for _ in 0..POLLS {
+            match make_directory(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(refused(error)),
+                _ => {}
+            }
+            if let Some(lock) = lock(&path)? {
+                restore(directory, &path)?;
+                clear(&path)?;
+                return Ok(Self { path, _lock: lock });
+            }
+            thread::sleep(POLL);
+        }
+        Err(Error::local("PROFILE_BUSY", format!("another load into {} is under way: wait for it, or load into another directory", directory.display())))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a former directory is while it is patched.
+    pub(crate) fn former(&self) -> PathBuf {
+        self.path.join(FORMER)
+    }
+
+    /// Where the replaced directory is before it is removed.
+    pub(crate) fn replaced(&self) -> PathBuf {
+        self.path.join(REPLACED)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // A thread that was just writing when its load was given up may make the first try fail.
+        let _ = (0..REMOVALS).find(|_| clear(&self.path).is_ok());
+        // The lock goes last. If the next load has made its own in the directory by now, that is not empty, and stays.
+        let _ = fs::remove_file(self.path.join(LOCK)).and_then(|()| fs::remove_dir(&self.path));
+    }
+}
+
+/// The name is the same for every load into a directory, so that the next one finds what the last one left.
+fn of(directory: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(directory.file_name().unwrap_or_default());
+    name.push(".cloakroom-load");
+    directory.with_file_name(name)
+}
+
+/// Nothing while somebody else has it, or has just removed it.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let at = path.join(LOCK);
+    let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&at) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| Error::file(&at, error))?,
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // A file system without locks: whoever loads twice at once into one directory there must see to it himself.
+        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => return Err(Error::file(&at, error)),
+        _ => {}
+    }
+    let own = file.metadata().map_err(|error| Error::file(&at, error))?.ino();
+    Ok(at.symlink_metadata().is_ok_and(|there| there.ino() == own).then_some(file))
+}
+
+/// Brings back what a load that died had taken away whole.
+fn restore(directory: &Path, space: &Path) -> Result<()> {
+    let (replaced, back) = (space.join(REPLACED), |error| Error::file(directory, error));
+    if directory.symlink_metadata().is_err() && replaced.symlink_metadata().is_ok() {
+        fs::rename(&replaced, directory).map_err(back)?;
+        // Without it, the next load is a full one.
+        let _ = fs::rename(sidecar::path(&replaced), sidecar::path(directory));
+    }
+    Ok(())
+}
+
+fn clear(path: &Path) -> Result<()> {
+    for item in fs::read_dir(path).map_err(|error| Error::file(path, error))? {
+        let at = item.map_err(|error| Error::file(path, error))?.path();
+        if at.file_name().is_some_and(|name| name != LOCK) {
+            remove(&at).map_err(|error| Error::file(&at, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory that a load has taken away and not brought back: what is there now, if anything, is not what it was.
+///
+/// # Errors
+/// `LOAD_UNFINISHED`.
+pub(crate) fn finished(directory: &Path) -> Result<()> {
+    let (space, there) = (of(directory), |path: PathBuf| path.symlink_metadata().is_ok());
+    if there(space.join(FORMER)) || (there(space.join(REPLACED)) && directory.symlink_metadata().is_err()) {
+        let message = format!("a load into {} is under way or was cut off in the middle: wait for it, or load again; nothing was saved", directory.display());
+        return Err(Error::local("LOAD_UNFINISHED", message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::system::make_parents;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_workspace_leaves_nothing_behind() {
+        let home = tempfile::tempdir().unwrap();
+        let space = Workspace::beside(&home.path().join("deep/p")).unwrap();
+        assert_eq!(space.path().parent(), Some(home.path().join("deep").as_path()));
+        make_parents(space.path(), "a/b/c").unwrap();
+        fs::write(space.path().join("a/b/c"), "x").unwrap();
+        fs::set_permissions(space.path().join("a"), fs::Permissions::from_mode(0o500)).unwrap();
+        drop(space);
+        assert!(names(&home.path().join("deep")).is_empty());
+        let gone = home.path().join("gone");
+        assert!(make_parents(&gone, "a/b").is_err() && !gone.exists());
+    }
+
+    #[test]
+    fn a_parent_that_cannot_hold_it_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        fs::write(&file, "x").unwrap();
+        for target in [file.join("p"), file.join("deep/p")] {
+            let error = Workspace::beside(&target).unwrap_err().to_string();
+            let parent = target.parent().unwrap().display();
+            assert!(error.starts_with(&format!("{parent}: nothing can be loaded into this directory: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_load_at_a_time_and_the_next_waits_for_it() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("p");
+        for _ in 0..20 {
+            let first = Workspace::beside(&target).unwrap();
+            assert!(lock(first.path()).unwrap().is_none(), "it is taken");
+            let second = {
+                let target = target.clone();
+                thread::spawn(move || Workspace::beside(&target).unwrap())
+            };
+            fs::write(first.path().join("mine"), "x").unwrap();
+            drop(first);
+            let second = second.join().unwrap();
+            assert_eq!(names(second.path()), ["lock"]);
+        }
+        assert!(names(home.path()).is_empty());
+    }
+
+    #[test]
+    fn what_a_dead_load_left_is_refused_to_savers_and_cleared_up_by_the_next_load() {
+        let home = tempfile::tempdir().unwrap();
+        let (target, space) = (home.path().join("p"), home.path().join(".p.cloakroom-load"));
+        fs::create_dir_all(space.join("former")).unwrap();
+        fs::write(space.join("half"), "x").unwrap();
+        for there in [false, true] {
+            if there {
+                make_directory(&target).unwrap();
+            }
+            let error = finished(&target).unwrap_err();
+            assert!(error.reason() == "LOAD_UNFINISHED" && error.to_string().contains(target.to_str().unwrap()), "{error}");
+        }
+        drop(Workspace::beside(&target).unwrap());
+        assert_eq!(names(home.path()), ["p"]);
+        finished(&target).unwrap();
+    }
+
+    #[test]
+    fn what_was_to_be_replaced_comes_back() {
+        let home = tempfile::tempdir().unwrap();
+        let (target, space) = (home.path().join("p"), home.path().join(".p.cloakroom-load"));
+        fs::create_dir_all(space.join("replaced/old")).unwrap();
+        fs::write(sidecar::path(&space.join("replaced")), "known").unwrap();
+        assert_eq!(finished(&target).unwrap_err().reason(), "LOAD_UNFINISHED");
+        drop(Workspace::beside(&target).unwrap());
+        assert!(target.join("old").is_dir());
+        assert_eq!(names(home.path()), ["p", "p.cloakroom.json"]);
+        finished(&target).unwrap();
+    }
+}
