@@ -18,6 +18,7 @@ use cloakroom_tests::daemon::Daemon;
 use tempfile::TempDir;
 
 mod command_line;
+mod history;
 mod profiles;
 mod raw;
 mod recovery;
