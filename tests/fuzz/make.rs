@@ -314,6 +314,7 @@ fn replies() -> Vec<Seed> {
         ("redis_reply", "head", seed(3, "*3\r\n$1\r\nh\r\n:9\r\n:8\r\n")),
         ("redis_reply", "scored", seed(4, "*2\r\n$1\r\na\r\n$1\r\n5\r\n")),
         ("redis_reply", "scored-pairs", seed(4, "*1\r\n*2\r\n$1\r\na\r\n,5\r\n")),
+        ("redis_reply", "row", seed(6, "*3\r\n*2\r\n$1\r\n2\r\n$1\r\n5\r\n$1\r\n7\r\n%2\r\n+rev\r\n$1\r\n8\r\n+v\r\n$2\r\n{}\r\n")),
         ("redis_reply", "members", seed(5, "~2\r\n$1\r\na\r\n$1\r\nb\r\n")),
     ]
 }

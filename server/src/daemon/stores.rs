@@ -40,13 +40,18 @@ pub(super) enum Closing {
 }
 
 impl Stores {
-    /// Opens them. The first that cannot be opened stands against the start.
+    /// Opens them. The first that cannot be opened stands against the start; those before it are closed again.
     pub(super) async fn open(config: &Config) -> Result<Self> {
         // The engine first: it locks the data directory, which also protects a new key file and the local directory of profiles.
         let (metadata, closing) = metadata(config).await?;
-        let blobs = Arc::new(Blobs::open(&blobs(config)).map_err(named)?);
-        blobs.probe().await?;
-        let keyring = Keyring::open(&keys(config), Arc::clone(&metadata), Arc::clone(&blobs) as _).await?;
+        let opened = keyring(config, &metadata).await;
+        let (blobs, keyring) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                closing.close().await;
+                return Err(error);
+            }
+        };
         let backend = match config.blobs.backend {
             Backend::Local => "local",
             Backend::S3 => "s3",
@@ -69,6 +74,13 @@ impl Closing {
             Self::Redis(store) => store.close().await,
         }
     }
+}
+
+async fn keyring(config: &Config, metadata: &Arc<dyn Metadata>) -> Result<(Arc<Blobs>, Arc<Keyring>)> {
+    let blobs = Arc::new(Blobs::open(&blobs(config)).map_err(named)?);
+    blobs.probe().await?;
+    let keyring = Keyring::open(&keys(config), Arc::clone(metadata), Arc::clone(&blobs) as _).await?;
+    Ok((blobs, keyring))
 }
 
 async fn metadata(config: &Config) -> Result<(Arc<dyn Metadata>, Closing)> {

@@ -9,7 +9,8 @@ use tonic_types::StatusExt as _;
 use super::parse::Caller;
 use crate::model::id::{Namespace, SessionId};
 
-/// An access to a session's secret. It is told once: when it has ended, or, if its caller went away before, when it is dropped.
+/// An access to a session's secret. It is told once: when it has ended, a load with its last message; or, if the caller went away or its time was over before, when it is
+/// dropped. Then nobody knows here what becomes of it: a commit that has begun goes on.
 #[derive(Debug)]
 pub(super) struct Access {
     who: Arc<str>,
@@ -44,7 +45,7 @@ impl Access {
 impl Drop for Access {
     fn drop(&mut self) {
         if !self.told {
-            self.tell("CANCELLED");
+            self.tell("UNKNOWN");
         }
     }
 }

@@ -90,7 +90,10 @@ impl ProfileService for ProfileCalls {
         };
         let what = if wanted.with_storage_state { "LoadProfile with storage state" } else { "LoadProfile" };
         let access = Access::begin(who, what, &wanted.namespace, &wanted.session);
-        Ok(Response::new(answer(access.end(self.profiles.load(wanted).await.map_err(Status::from))?)))
+        match self.profiles.load(wanted).await {
+            Ok(load) => Ok(Response::new(answer(load, access))),
+            Err(error) => access.end(Err(error.into())),
+        }
     }
 
     async fn list_snapshots(&self, request: Request<api::ListSnapshotsRequest>) -> Result<Response<api::ListSnapshotsResponse>, Status> {
@@ -199,7 +202,7 @@ impl ProfileService for ProfileCalls {
 }
 
 /// A load as the wire has it: `begin`, pieces, `end`. If the pieces end without theirs, the stream ends with an error: never as if it were complete.
-fn answer(load: Load) -> <ProfileCalls as ProfileService>::LoadProfileStream {
+fn answer(load: Load, access: Access) -> <ProfileCalls as ProfileService>::LoadProfileStream {
     use api::load_profile_response::Message;
     let response = |message| Ok(api::LoadProfileResponse { message: Some(message) });
     let root = bytes::Bytes::copy_from_slice(&load.root);
@@ -208,20 +211,23 @@ fn answer(load: Load) -> <ProfileCalls as ProfileService>::LoadProfileStream {
         base_snapshot_id: load.base.map(|base| base.to_string()).unwrap_or_default(),
         content_bytes: i64::try_from(load.content).unwrap_or(i64::MAX),
     });
-    let next = move |pieces: Option<Pieces>| {
+    let next = move |load: Option<(Pieces, Access)>| {
         let root = root.clone();
         async move {
-            let mut pieces = pieces?;
-            Some(match pieces.recv().await {
-                Some(Ok(LoadPiece::Records(piece))) => (response(Message::Records(records(piece))), Some(pieces)),
-                Some(Ok(LoadPiece::StorageState(data))) => (response(Message::StorageState(api::StorageStateChunk { data })), Some(pieces)),
-                Some(Ok(LoadPiece::End)) => (response(Message::End(api::LoadEnd { manifest_root: root })), None),
-                Some(Err(error)) => (Err(error.into()), None),
-                None => (Err(Error::new(Reason::ShuttingDown, "the load was given up before its end: load again").into()), None),
-            })
+            let (mut pieces, access) = load?;
+            let last = match pieces.recv().await {
+                Some(Ok(LoadPiece::Records(piece))) => return Some((response(Message::Records(records(piece))), Some((pieces, access)))),
+                Some(Ok(LoadPiece::StorageState(data))) => {
+                    return Some((response(Message::StorageState(api::StorageStateChunk { data })), Some((pieces, access))));
+                }
+                Some(Ok(LoadPiece::End)) => response(Message::End(api::LoadEnd { manifest_root: root })),
+                Some(Err(error)) => Err(error.into()),
+                None => Err(Error::new(Reason::ShuttingDown, "the load was given up before its end: load again").into()),
+            };
+            Some((access.end(last), None))
         }
     };
-    stream::iter([response(begin)]).chain(stream::unfold(Some(load.pieces), next)).boxed()
+    stream::iter([response(begin)]).chain(stream::unfold(Some((load.pieces, access)), next)).boxed()
 }
 
 #[cfg(test)]

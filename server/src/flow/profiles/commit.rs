@@ -15,7 +15,8 @@
 //!
 //! If a writer dies after moving the floor and before the void object, there is a dead pack without one. It is dead all the same: the next commit names the head as its parent,
 //! and so shows that the slots between the two were passed over. If there is no next commit, the bucket alone cannot tell it from a commit whose transaction was lost
-//! with the metadata; as nobody was told that it had failed, rebuilding may then take it as one.
+//! with the metadata; as nobody was told that it had failed, rebuilding may then take it as one. A rebuild has to see that the data packs of such a commit are there: those
+//! of a save whose metadata found no room are gone, and their intent with them.
 
 use std::{sync::Arc, time::Duration};
 

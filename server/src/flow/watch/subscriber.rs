@@ -116,7 +116,9 @@ impl Subscriber {
         let position = match start {
             Start::Now => Some(ring.through),
             Start::After(revision) => known(*revision),
-            Start::Resume(history, revision) if *history == ring.history || *revision == Revision::ZERO => known(*revision),
+            // A token from before there was any history stands at its beginning. One that stands at revision 0 of a history does not go on in another: what that one
+            // acknowledged later may be lost, and was never heard of.
+            Start::Resume(history, revision) if *history == ring.history || (history.0.is_empty() && *revision == Revision::ZERO) => known(*revision),
             Start::Resume(..) => None,
         };
         let at = position.unwrap_or(ring.through);

@@ -237,14 +237,18 @@ async fn a_bookmark_never_overtakes_a_change() {
 async fn positions_that_were_never_given_out_are_reset() {
     let rig = rig();
     let revision = rig.change("s", "b").await;
-    for start in [Start::After(Revision(revision.0 + 1_000_000_000)), Start::Resume(History("elsewhere".to_owned()), revision)] {
+    let elsewhere = |revision| Start::Resume(History("elsewhere".to_owned()), revision);
+    // Also from the beginning of the other history: what it acknowledged later was never heard of.
+    for start in [Start::After(Revision(revision.0 + 1_000_000_000)), elsewhere(revision), elsewhere(Revision::ZERO)] {
         let mut subscriber = rig.subscribe(vec![], start, LONG).await;
         assert_eq!(hear(&mut subscriber).await.event, Event::Reset(ResetReason::HistoryChanged));
         let next = rig.change("s", "b").await;
         assert_eq!(hear_changes(&mut subscriber, 1).await, [next]);
     }
-    let mut subscriber = rig.subscribe(vec![], Start::After(Revision(revision.0 - 1)), LONG).await;
-    assert_eq!(hear_changes(&mut subscriber, 1).await[0], revision);
+    for start in [Start::After(Revision(revision.0 - 1)), Start::Resume(History::default(), Revision::ZERO)] {
+        let mut subscriber = rig.subscribe(vec![], start, LONG).await;
+        assert_eq!(hear_changes(&mut subscriber, 1).await[0], revision);
+    }
 }
 
 #[tokio::test]

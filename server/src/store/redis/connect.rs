@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use redis::{
-    Cmd, ConnectionInfo, ErrorKind, ProtocolVersion, RedisResult, ServerErrorKind, Value,
+    Cmd, ConnectionInfo, ErrorKind, Pipeline, ProtocolVersion, RedisResult, ServerErrorKind, Value,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
@@ -15,7 +15,7 @@ use super::{
     config::{RedisConfig, location, tcp},
     failure::Failure,
     script::{Args, Lua},
-    single::Single,
+    single::{Request, Single},
 };
 use crate::model::error::{Error, Result};
 
@@ -73,7 +73,7 @@ impl Link {
     /// Sends a command once, and waits for its answer no longer than the limit.
     pub(super) async fn run(&self, cmd: &Cmd) -> Result<Value, Failure> {
         match &self.kind {
-            Kind::Single(single) => single.run(cmd, self.limit).await,
+            Kind::Single(single) => single.run(Request::One(cmd), self.limit).await,
             Kind::Cluster { connection, .. } => {
                 let mut connection = connection.clone();
                 within(self.limit, cmd.query_async(&mut connection)).await
@@ -87,6 +87,15 @@ impl Link {
             Err(failure) if failure.is_dropped() => self.run(cmd).await,
             answer => answer,
         }
+    }
+
+    /// Sends commands that change nothing in a row to the one server there is; once more when the connection was lost. A Cluster has no such place.
+    pub(super) async fn read_row(&self, row: &Pipeline) -> Option<Result<Value, Failure>> {
+        let Kind::Single(single) = &self.kind else { return None };
+        Some(match single.run(Request::Row(row), self.limit).await {
+            Err(failure) if failure.is_dropped() => single.run(Request::Row(row), self.limit).await,
+            answer => answer,
+        })
     }
 
     /// Runs a script once. When the server does not know it, nothing was done and it is sent along.

@@ -37,6 +37,12 @@ impl Parts {
         self.0.next().ok_or_else(|| corrupt("too short an answer"))
     }
 
+    /// The next two as the server's time.
+    fn time(&mut self) -> Result<Micros> {
+        let (seconds, rest) = (self.number()?, self.number()?);
+        seconds.checked_mul(1_000_000).and_then(|now| now.checked_add(rest)).map(Micros).ok_or_else(|| corrupt("the server's time"))
+    }
+
     /// The next one as bytes.
     pub(super) fn bytes(&mut self) -> Result<Bytes> {
         match self.any()? {
@@ -131,13 +137,33 @@ fn refusal(parts: &mut Parts, space: &Space) -> Result<Refusal> {
 pub(super) fn reading(answer: Value) -> Result<Reading> {
     let mut parts = Parts::of(answer)?;
     let revision = parts.revision()?;
-    let (seconds, rest) = (parts.number()?, parts.number()?);
-    let now = seconds.checked_mul(1_000_000).and_then(|now| now.checked_add(rest)).map(Micros).ok_or_else(|| corrupt("the server's time"))?;
+    let now = parts.time()?;
     let mut found = Vec::with_capacity(parts.left());
     while parts.left() > 0 {
         found.push(record(parts.any()?, now)?);
     }
     Ok(Reading { found, revision, now })
+}
+
+/// What `TIME`, `HGET` of the revision and `HGETALL` of a record answered in a row.
+pub(super) fn record_in_a_row(answer: Value) -> Result<Reading> {
+    let mut parts = Parts::of(answer)?;
+    let mut clock = Parts::of(parts.any()?)?;
+    let now = clock.time()?;
+    let revision = match parts.any()? {
+        Value::Nil => Revision::ZERO,
+        revision => Parts::of(Value::Array(vec![revision]))?.revision()?,
+    };
+    let fields = match parts.any()? {
+        Value::Map(fields) => Value::Array(fields.into_iter().flat_map(|(name, value)| [name, value]).collect()),
+        fields => fields,
+    };
+    let found = record(fields, now)?;
+    let newest = match &found {
+        Found::Live(record) | Found::Expired(record) => record.revision,
+        Found::Absent => Revision::ZERO,
+    };
+    Ok(Reading { found: vec![found], revision: revision.max(newest), now })
 }
 
 fn record(fields: Value, now: Micros) -> Result<Found> {
@@ -254,5 +280,22 @@ mod tests {
             assert_eq!(reading(answer(seconds, micros)).unwrap_err().reason(), Reason::DataCorrupt);
         }
         assert_eq!(reading(answer(1_763_600_000, 17)).unwrap().now, Micros(1_763_600_000_000_017));
+    }
+
+    #[test]
+    fn a_record_newer_than_the_revision_before_it_is_what_the_reading_reflects() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let row = |revision: Value, fields: &[(&str, &str)]| {
+            let clock = Value::Array(vec![text("2"), text("5")]);
+            Value::Array(vec![clock, revision, Value::Map(fields.iter().map(|(name, value)| (text(name), text(value))).collect())])
+        };
+        let newer = record_in_a_row(row(text("7"), &[("rev", "8"), ("v", "x"), ("exp", "2000006"), ("sw", "1"), ("m:used", "3")])).unwrap();
+        let [Found::Live(record)] = &newer.found[..] else { panic!("{newer:?}") };
+        assert_eq!((newer.revision, newer.now, record.revision, record.marks["used"]), (Revision(8), Micros(2_000_005), Revision(8), 3));
+        let none = record_in_a_row(row(Value::Nil, &[])).unwrap();
+        assert_eq!((none.revision, none.found), (Revision::ZERO, vec![Found::Absent]));
+        for damaged in [row(text("x"), &[]), row(text("7"), &[("rev", "8")]), Value::Array(vec![]), Value::Nil] {
+            assert_eq!(record_in_a_row(damaged).unwrap_err().reason(), Reason::DataCorrupt);
+        }
     }
 }

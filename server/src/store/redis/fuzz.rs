@@ -14,7 +14,7 @@ pub struct Reply(Value);
 
 impl Reply {
     /// How many kinds of answers there are.
-    pub const KINDS: u8 = 6;
+    pub const KINDS: u8 = 7;
 
     /// Reads an answer as it comes over the connection; none if it is no whole answer.
     #[must_use]
@@ -37,7 +37,8 @@ impl Reply {
             2 => decode::page(self.0).map(drop),
             3 => decode::head(self.0).map(drop),
             4 => decode::scored(self.0).map(drop),
-            _ => decode::members(self.0).map(drop),
+            5 => decode::members(self.0).map(drop),
+            _ => decode::record_in_a_row(self.0).map(drop),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bb8_redis::{RedisConnectionManager, bb8};
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value,
+    Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,24 @@ use super::{
 
 /// Shortest time between two connections that are made because the one before led to a server that cannot be used.
 const RENEWAL: Duration = Duration::from_millis(500);
+
+/// What is sent in one go.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    /// A command.
+    One(&'a Cmd),
+    /// Commands in a row, each on its own; their answers come as an array.
+    Row(&'a Pipeline),
+}
+
+impl Request<'_> {
+    async fn send(self, connection: &mut ConnectionManager) -> RedisResult<Value> {
+        match self {
+            Self::One(cmd) => cmd.query_async(connection).await,
+            Self::Row(row) => row.query_async(connection).await,
+        }
+    }
+}
 
 /// One server: a shared connection for ordinary commands and scripts, and a pool for work that needs a connection of its own and takes less than 500 ms, which is the
 /// longest that the pool's connections wait.
@@ -46,17 +64,17 @@ impl Single {
         Ok(Self { location: location.to_owned(), client, pool, shared: RwLock::new(shared), breaker: Breaker::new(), renewed: AtomicU64::new(0) })
     }
 
-    /// Sends a command once.
-    pub(super) async fn run(&self, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
+    /// Sends a request once.
+    pub(super) async fn run(&self, request: Request<'_>, limit: Duration) -> Result<Value, Failure> {
         if self.breaker.is_open() {
             return Err(Failure::Away);
         }
         let began = self.breaker.now();
         let mut shared = self.shared();
         let answer = within(limit, async {
-            match cmd.query_async(&mut shared).await {
+            match request.send(&mut shared).await {
                 // The manager keeps the result of its last attempt to connect: a refusal may be older than the server. Nothing was sent, so anything may be sent again.
-                Err(error) if error.is_connection_refusal() => cmd.query_async(&mut shared).await,
+                Err(error) if error.is_connection_refusal() => request.send(&mut shared).await,
                 answer => answer,
             }
         });
