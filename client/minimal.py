@@ -5,13 +5,13 @@
     python client/minimal.py load SESSION DIR     the head becomes DIR; only what differs from it travels
 
 A client walks, hashes, diffs and saves; it loads, verifies and renames. It takes gRPC, SHA-256, zlib, files, and the
-stubs that protoc makes of `proto/cloakroom/v1` (the package in client/python carries the same). `profile.proto` is the
-manual; `client/vectors` has data to test every step against. CLOAKROOM_TARGET names the daemon. A grown client does
-more: it looks at `stat` to hash only what changed, sends moved content as copies, patches a directory in place,
-repeats what broke, carries the storage state, and does not save while a browser runs.
+stubs of `proto/cloakroom/v1` (also in client/python). `profile.proto` is the manual, and `client/vectors` has data to
+test every step against. CLOAKROOM_TARGET names the daemon. A grown client does more: it hashes only what changed, sends
+moved content as copies, patches in place, repeats what broke, sweeps, carries the storage state, spares live browsers.
 """
 
 import base64
+import glob
 import json
 import os
 import re
@@ -36,8 +36,8 @@ from cloakroom.v1.session_pb2_grpc import SessionServiceStub
 LEAF, DIGEST = 4096, 16  # bytes of a file that are one leaf, and of a leaf's digest
 MESSAGE, MOST = 256 << 10, 240 * LEAF  # bytes to aim at in a message, and at most in its data
 FILE, DIRECTORY, LINK = pb.ENTRY_KIND_FILE, pb.ENTRY_KIND_DIRECTORY, pb.ENTRY_KIND_SYMLINK
-ORIGIN = ("os", "brand", "browser_version", "password_store")
 KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
+ASIDE = [".{}.cloakroom-load/former", ".{}.cloakroom-load/replaced", ".{}.loading-*/aside", "{}.cloakroom-*-*-*/old"]
 
 #: A profile: of each path its entry and, of a file, the digests of its leaves, joined.
 Tree = dict[str, tuple[pb.Entry, bytes]]
@@ -63,8 +63,7 @@ RULES = [(re.compile(expression(rule["glob"]), re.DOTALL), rule.get("drop", ["de
 
 def walk(top: Path) -> Tree:
     """WALK: everything in a directory that travels, with its digests."""
-    tree: Tree = {}
-    pending = [""]
+    tree, pending = Tree(), [""]
     for prefix in pending:  # which grows meanwhile
         for path in [prefix + name for name in os.listdir(top / prefix)]:
             if "default" in next((drop for rule, drop in RULES if rule.fullmatch(path)), []):
@@ -98,11 +97,10 @@ def manifest_root(tree: Tree) -> bytes:
     """What both sides compute, so that both know that they mean the same tree."""
     digest = sha256()
     for _, (entry, _) in sorted(tree.items()):  # by the paths' UTF-8 bytes, which is Python's own order of text
-        path, target = entry.path.encode(), entry.symlink_target.encode()
-        root = {FILE: entry.root, DIRECTORY: bytes(32), LINK: sha256(target).digest()}[entry.kind]
-        digest.update(
-            struct.pack(">BIqQI", entry.kind, entry.mode, entry.mtime_ns, entry.size, len(path)) + path + root
-        )
+        path, target = entry.path.encode(), sha256(entry.symlink_target.encode()).digest()
+        root = {FILE: entry.root, DIRECTORY: bytes(32), LINK: target}[entry.kind]
+        digest.update(struct.pack(">BIqQI", entry.kind, entry.mode, entry.mtime_ns, entry.size, len(path)))
+        digest.update(path + root)
     return digest.digest()
 
 
@@ -126,9 +124,8 @@ def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRec
     out, data, weight = pb.ProfileRecords(), bytearray(), 0
     for field, value, more in chain(pieces, [("end", "", b"")]):
         if weight and (field == "end" or weight + len(more) > MESSAGE):
-            packed = zlib.compress(data)
+            out.data_size, packed = len(data), zlib.compress(data)
             out.codec, out.data = (pb.CODEC_DEFLATE, packed) if len(packed) < len(data) else (pb.CODEC_RAW, bytes(data))
-            out.data_size = len(data)
             yield out
             out, data, weight = pb.ProfileRecords(), bytearray(), 0
         if field != "end":
@@ -140,6 +137,9 @@ def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRec
 def save(channel: grpc.Channel, session: str, top: Path, upload_id: str = "") -> pb.SaveProfileResponse:
     """SAVE: begin, records, end. Either all of it becomes the head, or nothing changed; once for one upload id."""
     parent, base, origin = recall(session, top)
+    left = [path for name in ASIDE for path in top.parent.glob(name.format(glob.escape(top.name)))]
+    whole = not left or top.with_name(f"{top.name}.cloakroom.json").exists()
+    must(whole, f"LOAD_UNFINISHED: a load was cut off, or still runs ({left}): remove {top} and load it again")
     new = walk(top)
     begin = pb.SaveBegin(session_id=session, upload_id=upload_id or str(uuid.uuid4()), parent_snapshot_id=parent)
     if not parent:  # it was not loaded from there: all of it travels, and replaces the head if there is one
@@ -164,24 +164,28 @@ def load(channel: grpc.Channel, session: str, top: Path) -> pb.LoadBegin:
     must(held or not os.path.lexists(top), f"{top} is there and not of this session: name another directory")
     if held and not (top.exists() and walk(top) == base):  # changed since: all of it has to come
         held, base = "", {}
-    request = pb.LoadProfileRequest(session_id=session, have_snapshot_id=held, accept_codecs=[pb.CODEC_DEFLATE])
-    stream = ProfileServiceStub(channel).LoadProfile(request)
-    work, aside = (top.with_name(f".{top.name}.{uuid.uuid4().hex}") for _ in range(2))
-    work.mkdir(0o700)
+    wanted = pb.LoadProfileRequest(session_id=session, have_snapshot_id=held, accept_codecs=[pb.CODEC_DEFLATE])
+    stream = ProfileServiceStub(channel).LoadProfile(wanted)
+    shop, note = top.with_name(f".{top.name}.loading-{uuid.uuid4().hex}"), top.with_name(f"{top.name}.cloakroom.json")
+    work, aside = shop / "new", shop / "aside"
+    work.mkdir(0o700, parents=True)
     try:
         begin: pb.LoadBegin = next(stream, pb.LoadProfileResponse()).begin
         must(begin.base_snapshot_id in ("", held), "a difference to something that is not here")
         new = build(stream, work, top, base if begin.base_snapshot_id else {})
-        if top.exists():  # RENAME: the new directory takes its place, and the old one goes
-            top.rename(aside)
+        aside.mkdir()  # RENAME: the old directory goes, after its note, and the new one takes its place
+        for place in (note, top):
+            if place.exists():
+                place.rename(aside / place.name)
         work.rename(top)
     except BaseException:
-        if aside.exists():
-            aside.rename(top)
-        shutil.rmtree(work)
+        for place in (top, note):
+            if (aside / place.name).exists():
+                (aside / place.name).rename(place)
+        shutil.rmtree(shop)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
-    remember(session, top, begin.snapshot, new)
+    remember(session, top, begin.snapshot, new)  # until then a save is refused
+    shutil.rmtree(shop, ignore_errors=True)
     return begin
 
 
@@ -255,7 +259,7 @@ def remember(session: str, top: Path, snapshot: pb.Snapshot, tree: Tree) -> None
         | {"leaves": base64.b64encode(leaves).decode()}
         for path, (entry, leaves) in sorted(tree.items())
     ]
-    origin = {name: getattr(snapshot.portability, name) for name in ORIGIN}
+    origin = {it: getattr(snapshot.portability, it) for it in ("os", "brand", "browser_version", "password_store")}
     body = {"version": 1, "namespace": "", "session_id": session, "snapshot_id": snapshot.id, "origin": origin}
     body |= {"manifest_root": manifest_root(tree).hex(), "entries": entries}
     aside = top.with_name(f".{top.name}.{uuid.uuid4().hex}")

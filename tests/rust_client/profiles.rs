@@ -416,3 +416,38 @@ async fn snapshot_not_found() {
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(!stage.path("q").exists() && fs::read_dir(stage.home.path()).unwrap().count() == 2);
 }
+
+#[tokio::test]
+async fn save_after_killed_load() {
+    let stage = stage().await;
+    let (directory, target, note) = (stage.directory("p"), stage.path("q"), stage.path("q.cloakroom.json"));
+    write(&directory, "Default/Cookies", b"the login");
+    stage.save(&directory).await;
+    stage.load(&target).await;
+    for left in [".q.cloakroom-load/former", ".q.cloakroom-load/replaced", ".q.loading-0a1b2c3d/aside", "q.cloakroom-00c0ffee-4711-deadbeef/old"] {
+        fs::remove_dir_all(&target).unwrap();
+        fs::remove_file(&note).unwrap();
+        write(&stage.path(left), "Default/Cookies", b"the former login");
+        for browser in [false, true] {
+            if browser {
+                write(&target, "Default/Preferences", b"{}");
+            }
+            let error = stage.refused("LOAD_UNFINISHED", stage.client.save(&stage.session, &target, SaveOptions::default())).await;
+            let message = error.to_string();
+            assert!(message.contains(target.to_str().unwrap()) && message.contains(left) && message.contains("load it again"), "{message}");
+        }
+        stage.client.load(&stage.session, &target, LoadOptions { replace: true, ..LoadOptions::default() }).await.unwrap();
+        assert!(note.exists());
+        assert_eq!(stage.path(left).exists(), !left.contains("cloakroom-load"), "only what is its own is cleared");
+        // What another client loaded whole stands beside a leftover of this one.
+        write(&stage.path(left), "Default/Cookies", b"the former login");
+        write(&target, "Default/Cookies", left.as_bytes());
+        let saved = stage.save(&target).await;
+        assert_eq!(stage.get().await.head_snapshot_id, saved.snapshot.id);
+        fs::remove_dir_all(stage.path(left).parent().unwrap()).unwrap();
+        let again = stage.path("again");
+        stage.load(&again).await;
+        assert_same(&target, &again);
+        fs::remove_dir_all(&again).unwrap();
+    }
+}

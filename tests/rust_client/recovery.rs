@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloakroom_client::{EventKind, LoadOptions, Options, SaveOptions, WatchOptions, v1};
+use cloakroom_client::{EventKind, LoadOptions, OnProgress, Options, SaveOptions, WatchOptions, v1};
 use cloakroom_tests::{
     daemon::{Daemon, binary},
     ports::Port,
@@ -146,6 +146,36 @@ async fn saves_and_loads_wait_for_a_daemon_that_comes_back() {
 }
 
 #[tokio::test]
+async fn a_save_that_broke_is_not_taken_for_another_one_of_its_name() {
+    let mut daemon = Daemon::start().await;
+    let client = client_of(&daemon);
+    let session = client.sessions().create(new("business")).await.unwrap().value.id;
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("p");
+    let named = || SaveOptions { upload_id: Some("an-upload-of-that-name".to_owned()), ..SaveOptions::default() };
+    write(&directory, "f", b"first");
+    let first = client.save(&session, &directory, named()).await.unwrap().snapshot.id;
+    write(&directory, "f", &noise(1, 48 << 20));
+    // Killed when the daemon has taken a part of the second save; then it knows of the first.
+    let (begun, sending) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (tell, once) = (Arc::clone(&begun), Arc::clone(&sending));
+    let progress = OnProgress::new(move |done, _| {
+        if done > 0 && !once.swap(true, Ordering::Relaxed) {
+            tell.notify_one();
+        }
+    });
+    let second = client.save(&session, &directory, SaveOptions { progress: Some(progress), ..named() });
+    let kill = async {
+        begun.notified().await;
+        daemon.kill9();
+        daemon.restart().await;
+    };
+    let (second, ()) = tokio::join!(second, kill);
+    assert_eq!(second.unwrap_err().reason(), "REQUEST_ID_REUSED");
+    assert_eq!(client.sessions().get(&session).await.unwrap().head_snapshot_id, first);
+}
+
+#[tokio::test]
 async fn a_load_that_is_given_up_leaves_nothing_behind() {
     let stage = Stage::on(Arc::new(Daemon::start().await)).await;
     let directory = stage.directory("p");
@@ -170,15 +200,17 @@ async fn a_load_that_is_given_up_leaves_nothing_behind() {
 
 /// The command line on its way to load into the place of a former directory, up to where it patches that (or to its end, if that is sooner).
 async fn patching(stage: &Stage, target: &Path) -> Process {
-    let half = target.with_file_name(".q.cloakroom-load").join("former");
+    let (half, place) = (target.with_file_name(".q.cloakroom-load").join("former"), target.to_owned());
     let mut command = Command::new(binary("cloakroom"));
     command.args(["--target", &stage.daemon.address(), "load", &stage.session, target.to_str().unwrap(), "--replace"]);
     let mut load = Process::spawn("cloakroom load", command);
     let ended = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&ended);
+    let deadline = Instant::now() + PATIENCE;
+    // Bounded by itself: a runtime waits for such a thread also when the test has failed.
     let seen = tokio::task::spawn_blocking(move || {
-        while !half.exists() && !stop.load(Ordering::Relaxed) {
-            std::hint::spin_loop();
+        while (!half.exists() || place.exists()) && !stop.load(Ordering::Relaxed) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(100));
         }
     });
     tokio::select! {
@@ -195,8 +227,8 @@ async fn a_load_interrupted_while_it_patches_finishes_that_first() {
     let fill = |seed: u64| (0..1500).for_each(|file| write(&directory, &format!("{}/{file}", file % 40), &noise(seed * 10_000 + file, 600)));
     fill(1);
     stage.save(&directory).await;
-    let mut interrupted = false;
-    for round in 2..12 {
+    let (mut interrupted, deadline) = (false, Instant::now() + PATIENCE);
+    for round in (2..).take_while(|_| Instant::now() < deadline) {
         stage.client.load(&stage.session, &target, LoadOptions { replace: true, ..LoadOptions::default() }).await.unwrap();
         fill(round);
         stage.save(&directory).await;
@@ -221,23 +253,27 @@ async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_t
     let fill = |seed: u64| (0..1500).for_each(|file| write(&directory, &format!("{}/{file}", file % 40), &noise(seed * 10_000 + file, 600)));
     fill(1);
     stage.save(&directory).await;
-    let mut hit = false;
-    for round in 2..12 {
+    let (mut hit, deadline) = (false, Instant::now() + PATIENCE);
+    for round in (2..).take_while(|_| Instant::now() < deadline) {
         let _ = fs::remove_dir_all(&target);
         stage.load(&target).await;
+        let before = contents(&target);
         fill(round);
         stage.save(&directory).await;
         let mut load = patching(&stage, &target).await;
         load.kill9();
-        assert!(!target.exists() || contents(&target) == contents(&directory), "under its own name there is never something half done");
-        if !half.exists() {
+        if target.exists() {
+            let now = contents(&target);
+            assert!(now == before || now == contents(&directory), "under its own name there is never something half done");
+        }
+        if target.exists() || !half.exists() {
             continue;
         }
         hit = true;
         // Neither what is not there is saved, nor what a browser made anew in its place.
         for _ in 0..2 {
             let error = stage.refused("LOAD_UNFINISHED", stage.client.save(&stage.session, &target, SaveOptions::default())).await;
-            assert!(error.to_string().contains("load again"), "{error}");
+            assert!(error.to_string().contains("load it again"), "{error}");
             let _ = fs::create_dir(&target);
             write(&target, "Default/Preferences", b"{}");
         }
@@ -251,6 +287,26 @@ async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_t
         break;
     }
     assert!(hit, "none of the loads was killed in the middle");
+}
+
+#[tokio::test]
+async fn a_save_that_cannot_be_noted_down_is_committed_with_a_warning() {
+    let stage = stage().await;
+    // The sidecar's own name is as long as a name may be, the one of the file that is renamed into its place is longer.
+    let (long, taken) = (stage.directory(&"p".repeat(240)), stage.directory("q"));
+    let sidecar = stage.path(&format!("{}.cloakroom.json", "p".repeat(240)));
+    fs::write(&sidecar, "of another time").unwrap();
+    stage.directory("q.cloakroom.json");
+    for (directory, remedy) in [(&long, "the next save of the directory sends the whole profile"), (&taken, "remove ")] {
+        write(directory, "Default/Cookies", remedy.as_bytes());
+        let saved = stage.save(directory).await;
+        assert_eq!(stage.get().await.head_snapshot_id, saved.snapshot.id);
+        assert_eq!(saved.warnings.len(), 1, "{:?}", saved.warnings);
+        let warning = &saved.warnings[0];
+        assert!(warning.starts_with("the save is committed, but ") && warning.contains(".cloakroom.json: ") && warning.contains(remedy), "{warning}");
+    }
+    assert!(!sidecar.exists(), "what is not true any more does not stay");
+    assert_eq!(stage.save(&long).await.warnings.len(), 1, "and is not in the way of the next save");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
+/** How often in all something is tried that passes. */
+export const ATTEMPTS = 5;
+
 const FIRST_MS = 100;
 const MOST_MS = 5_000;
 

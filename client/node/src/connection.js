@@ -1,12 +1,14 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Channel, status as Code, Metadata, connectivityState } from '@grpc/grpc-js';
 
 import { channelCredentials, diagnose, isLoopback, parseAddress } from './address.js';
+import { ATTEMPTS, backoff } from './backoff.js';
 import { api } from './contract.js';
-import { Cancelled, Invalid, Unavailable } from './errors.js';
+import { Cancelled, Invalid, Unavailable, isOverload } from './errors.js';
 import { Guard } from './guard.js';
 import { serviceConfig, version } from './resources.js';
 
@@ -93,7 +95,7 @@ export class Connection {
   }
 
   /**
-   * A call with one request and one answer.
+   * A call with one request and one answer. What the daemon had no room for is asked anew, within the call's timeout, when the daemon says.
    *
    * @param {string} service
    * @param {string} method
@@ -103,7 +105,27 @@ export class Connection {
    */
   async unary(service, method, request, { signal, timeoutSeconds = this.timeoutSeconds } = {}) {
     const deadline = Date.now() + timeoutSeconds * 1000;
-    await this.reach(signal, timeoutSeconds);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.ask(service, method, request, { deadline, signal, timeoutSeconds });
+      } catch (error) {
+        if (!isOverload(error) || attempt === ATTEMPTS) throw error;
+        const wait = backoff(attempt, error.retryDelaySeconds);
+        if (Date.now() + wait >= deadline) throw error;
+        await sleep(wait, undefined, { signal });
+      }
+    }
+  }
+
+  /**
+   * @param {string} service
+   * @param {string} method
+   * @param {Record<string, unknown>} request
+   * @param {{ deadline: number, signal?: AbortSignal, timeoutSeconds: number }} call
+   * @returns {Promise<any>}
+   */
+  async ask(service, method, request, { deadline, signal, timeoutSeconds }) {
+    await this.reach(signal, (deadline - Date.now()) / 1000);
     /** @type {Guard | undefined} */
     let guard;
     try {

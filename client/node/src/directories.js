@@ -1,15 +1,15 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
-/** @file What to look at before a directory is read for a save or gives way to a load, and what stands beside it. */
+/** @file What to look at before a directory is read for a save, how it gives way to a load, and what stands beside it. */
 
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { asidesOf, claim, sweep } from './asides.js';
+import { asidesOf, claimWorkspace, leave, release, sweep, unfinished } from './asides.js';
 import { LocalError } from './errors.js';
 import { forgetSidecar, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
-import { TICK_MS, liveBrowser, lstat, origin, settledSignature, signatureAt, warn } from './system.js';
+import { TICK_MS, liveBrowser, lstat, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
 import { look } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -38,6 +38,11 @@ function checkBrowser(directory, force) {
  */
 export function checkSource(directory, force) {
   const from = path.resolve(directory);
+  const leftover = lstat(sidecarPath(from)) ? undefined : unfinished(from);
+  if (leftover) {
+    const message = `a load into ${from} is under way or was cut off in the middle (${leftover}): load it again; nothing was saved`;
+    throw new LocalError(message, { reason: 'LOAD_UNFINISHED', metadata: { leftover } });
+  }
   if (!lstat(from)?.isDirectory()) {
     const broken = asidesOf(from).length > 0;
     const cause = broken ? 'a load into it was cut short, and nothing of it counts: load it again' : 'nothing can be saved from it';
@@ -87,14 +92,54 @@ export async function intact(directory, sessionId, namespace) {
 
 /**
  * @param {string} target
- * @returns {string} a new directory beside it, in which a load is put together: to be released
+ * @returns {string} a new directory beside it, in which a load is put together: to be closed
  */
 export function makeWorkspace(target) {
   fs.mkdirSync(path.dirname(target), { recursive: true });
-  sweep(target);
-  const workspace = claim(target);
-  fs.mkdirSync(workspace, { mode: 0o700 });
+  const workspace = claimWorkspace(target);
+  sweep(target, workspace, false);
   return workspace;
+}
+
+/**
+ * Removes the workspace of a load that has ended, unless it holds the only former directory because that could not be put back.
+ *
+ * @param {string} workspace
+ * @param {string} target
+ */
+export function closeWorkspace(workspace, target) {
+  if (!lstat(sidecarPath(target)) && lstat(`${workspace}/old/tree`)) leave(workspace);
+  else release(workspace);
+}
+
+/**
+ * Puts a tree in its place. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
+ * the new one, and from before the one until after the other stands `old`: so `checkSource` can tell, also if this process is killed here and a browser makes the
+ * directory anew, that what stands there is not what was loaded.
+ *
+ * @param {import('./sidecar.js').Sidecar} sidecar of the tree
+ * @param {string} tree
+ * @param {string} target
+ * @param {string} old where what is in its place goes, and is removed
+ */
+export function swap(sidecar, tree, target, old) {
+  writeSidecar(tree, sidecar);
+  fs.mkdirSync(old, { mode: 0o700 });
+  const former = /** @type {const} */ ([
+    [target, `${old}/tree`],
+    [sidecarPath(target), `${old}/sidecar`],
+  ]);
+  try {
+    for (const [from, to] of former.toReversed()) if (lstat(from)) fs.renameSync(from, to);
+    fs.renameSync(tree, target);
+    fs.renameSync(sidecarPath(tree), sidecarPath(target));
+  } catch (error) {
+    if (!lstat(tree)) fs.renameSync(target, tree);
+    for (const [from, to] of former) if (lstat(to)) fs.renameSync(to, from);
+    throw error;
+  }
+  removeTree(old);
+  sweep(target, path.dirname(old), true);
 }
 
 /**

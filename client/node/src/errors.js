@@ -104,7 +104,7 @@ export class Internal extends CloakroomError {}
 
 /**
  * Something is wrong on this machine, found by the client itself. Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
- * PROFILE_MISSING (no directory there), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is
+ * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is
  * PATH_INVALID.
  */
 export class LocalError extends CloakroomError {
@@ -141,6 +141,14 @@ export class LoadFailed extends LocalError {
   static because(message, reason = 'DATA_INVALID') {
     return new LoadFailed(`the profile that arrived is damaged: ${message}`, { reason });
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {error is Exhausted} whether the daemon had no room for the call for now, and did nothing of it
+ */
+export function isOverload(error) {
+  return error instanceof Exhausted && error.reason === 'OVERLOADED';
 }
 
 /** @type {Record<string, typeof CloakroomError>} */

@@ -11,15 +11,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { release } from './asides.js';
 import { capture, oddities } from './capture.js';
-import { checkSource, checkTarget, describe, intact, makeWorkspace, remember } from './directories.js';
+import { checkSource, checkTarget, closeWorkspace, describe, intact, makeWorkspace, remember, swap } from './directories.js';
 import { LoadFailed, LocalError } from './errors.js';
 import { snapshot } from './messages.js';
 import { faultInName } from './paths.js';
 import { storageStateBytes } from './sessions.js';
-import { readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
-import { copyFile, hasAttributes, keptTime, linkFile, lstat, namesIn, removeTree, setAttributes, signatureAt, warn } from './system.js';
+import { readSidecar, writeSidecar } from './sidecar.js';
+import { copyFile, hasAttributes, keptTime, linkFile, lstat, namesIn, setAttributes, signatureAt, warn } from './system.js';
 import { receive, send } from './transfers.js';
 import { DIGEST, byPath, fileRoot, look, manifestRoot } from './tree.js';
 
@@ -173,7 +172,7 @@ export async function load(connection, sessionId, directory, options = {}) {
     place(entries, fresh, assembly.base, target, `${workspace}/tree`);
     const { id, manifestRoot: root, portability } = loaded;
     const sidecar = { namespace: connection.namespace, sessionId, snapshotId: id, manifestRoot: root, origin: portability, entries };
-    rename(sidecar, `${workspace}/tree`, target, `${workspace}/old`);
+    swap(sidecar, `${workspace}/tree`, target, `${workspace}/old`);
     try {
       // From now on the directory is what the sidecar says. With the system's word on each entry, the next save need not look at all of them.
       writeSidecar(target, { ...sidecar, entries: await describe(target, entries) });
@@ -185,7 +184,7 @@ export async function load(connection, sessionId, directory, options = {}) {
     const storageState = bytes && JSON.parse(bytes.toString('utf8'));
     return { directory: target, snapshot: loaded, baseSnapshotId, contentBytes: Number(contentBytes), storageState, storageStateBytes: bytes };
   } finally {
-    release(workspace);
+    closeWorkspace(workspace, target);
   }
 }
 
@@ -256,28 +255,4 @@ export function place(entries, fresh, base, target, tree) {
   for (const { kind, path: name, target: to } of entries) if (kind === 'link') fs.symlinkSync(to, `${tree}/${name}`);
   for (const { kind, path: name, mode, mtimeNs } of entries.toReversed())
     if (kind !== 'link' && !shared.has(name)) setAttributes(`${tree}/${name}`, mode, mtimeNs);
-}
-
-/**
- * Puts a tree in its place. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar comes after it: until then the former one stands
- * there, whose word on each entry no longer fits, so that a save reads all of them.
- *
- * @param {import('./sidecar.js').Sidecar} sidecar of the tree
- * @param {string} tree
- * @param {string} target
- * @param {string} old where what is in its place goes, and is removed
- */
-function rename(sidecar, tree, target, old) {
-  writeSidecar(tree, sidecar);
-  const there = lstat(target) !== undefined;
-  if (there) fs.renameSync(target, old);
-  try {
-    fs.renameSync(tree, target);
-    fs.renameSync(sidecarPath(tree), sidecarPath(target));
-  } catch (error) {
-    if (!lstat(tree)) fs.renameSync(target, tree);
-    if (there) fs.renameSync(old, target);
-    throw error;
-  }
-  removeTree(old);
 }

@@ -48,13 +48,13 @@ export function sidecarPath(directory) {
 /**
  * @param {string} directory
  * @param {string} sessionId
- * @param {string} namespace empty if the caller was not told
+ * @param {string} namespace as the client asks for it, empty for the caller's own: what another one calls that may be another namespace
  * @returns {Sidecar | undefined} undefined if there is none that can be read and belongs to the session
  */
 export function readSidecar(directory, sessionId, namespace) {
   try {
     const read = JSON.parse(fs.readFileSync(sidecarPath(directory), 'utf8'));
-    const elsewhere = namespace && read.namespace && namespace !== read.namespace;
+    const elsewhere = read.namespace !== namespace;
     if (read.version !== 1 || read.session_id !== sessionId || elsewhere || !/^[0-9a-f]{32}$/.test(read.snapshot_id)) return undefined;
     const entries = read.entries.map((/** @type {any} */ entry) => ({
       kind: entry.kind,

@@ -5,8 +5,8 @@
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { backoff } from './backoff.js';
-import { Unavailable } from './errors.js';
+import { ATTEMPTS, backoff } from './backoff.js';
+import { Invalid, Unavailable, isOverload } from './errors.js';
 import { Assembly, saveMessages } from './framing.js';
 import { short, snapshot } from './messages.js';
 import { removeTree } from './system.js';
@@ -15,9 +15,6 @@ import { removeTree } from './system.js';
 /** @typedef {import('./messages.js').Snapshot} Snapshot */
 /** @typedef {import('./messages.js').Progress} Progress */
 /** @typedef {Omit<import('./messages.js').Saved, 'warnings'>} Sent */
-
-/** How often a broken stream is tried in all. */
-const ATTEMPTS = 5;
 
 /**
  * Tells what has moved; a stream that is sent again does not count backwards.
@@ -39,9 +36,22 @@ function teller(progress) {
  * @param {AbortSignal} [signal]
  */
 async function pause(error, attempt, signal) {
-  const passing = error instanceof Unavailable && error.reason !== 'UNREACHABLE';
+  const passing = isOverload(error) || (error instanceof Unavailable && error.reason !== 'UNREACHABLE');
   if (!passing || attempt === ATTEMPTS) throw error;
   await sleep(backoff(attempt, error.retryDelaySeconds), undefined, { signal });
+}
+
+/**
+ * @param {Snapshot} made
+ * @param {{ begin: any, root: Buffer }} save
+ * @returns {Snapshot} the same, if it is what was sent: a sidecar must never name one snapshot and hold the entries of another
+ */
+function own(made, { begin, root }) {
+  if (made.manifestRoot.equals(root)) return made;
+  throw Invalid.here(
+    `the upload id ${begin.uploadId} made the snapshot ${made.id}, which has another content: give every save its own`,
+    'REQUEST_ID_REUSED',
+  );
 }
 
 /**
@@ -60,15 +70,23 @@ export async function send(connection, save, { compress = !connection.loopback, 
     try {
       const messages = saveMessages({ namespace, ...save }, compress, tell);
       const { answer, ...sent } = await connection.upload('ProfileService', 'saveProfile', messages, { signal });
-      return { snapshot: snapshot(answer.snapshot), revision: Number(answer.revision), sessionEtag: answer.sessionEtag, uploadId, ...sent };
+      return {
+        snapshot: own(snapshot(answer.snapshot), save),
+        revision: Number(answer.revision),
+        sessionEtag: answer.sessionEtag,
+        uploadId,
+        ...sent,
+      };
     } catch (error) {
       await pause(error, attempt, signal);
+      if (isOverload(error)) continue;
     }
     // The save may have been done before its answer was lost.
     const status = await saveStatus(connection, sessionId, uploadId, { signal }).catch((error) => {
-      if (!(error instanceof Unavailable)) throw error;
+      if (!(error instanceof Unavailable || isOverload(error))) throw error;
     });
-    if (status?.snapshot)
+    // Done with another content, under an upload id that was used before: sent again, the daemon refuses it.
+    if (status?.snapshot?.manifestRoot.equals(save.root))
       return { snapshot: status.snapshot, revision: status.snapshot.revision, sessionEtag: '', uploadId, messages: 0, wireBytes: 0 };
   }
 }

@@ -9,6 +9,9 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { after } from 'node:test';
+
+import { Client } from '../src/index.js';
 
 const READY_MS = 30_000;
 
@@ -77,4 +80,25 @@ export async function nowhere() {
   server.close();
   await once(server, 'close');
   return `127.0.0.1:${port}`;
+}
+
+/**
+ * A daemon that serves all tests of a file, and a client of it; both end with the file's last test.
+ *
+ * @returns {Promise<{ daemon: Daemon, client: Client }>}
+ */
+export async function served() {
+  const daemon = new Daemon();
+  try {
+    await daemon.start();
+  } catch (error) {
+    await daemon.remove();
+    throw error;
+  }
+  const client = new Client(daemon.target);
+  after(async () => {
+    client.close();
+    await daemon.remove();
+  });
+  return { daemon, client };
 }

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { fromGrpc } from '../src/errors.js';
@@ -16,26 +16,14 @@ import { diff, scan } from '../src/profiles.js';
 import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
-import { Daemon, nowhere } from '../support/daemon.js';
+import { Daemon, nowhere, served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { picture, temporary } from '../support/trees.js';
 
 /** @typedef {import('../src/index.js').WatchEvent} WatchEvent */
 /** @typedef {import('../src/index.js').Change} Change */
 
-const daemon = new Daemon();
-/** @type {Client} */
-let client;
-
-before(async () => {
-  await daemon.start();
-  client = new Client(daemon.target);
-});
-
-after(async () => {
-  client?.close();
-  await daemon.remove();
-});
+const { client } = await served();
 
 /** @type {string[]} */
 const scenarios = [];
@@ -750,6 +738,53 @@ scenario('snapshot-not-found', async (t) => {
   await client.save(id, write(`${directory}/p`, { f: 'x' }));
   await refused(id, ['SNAPSHOT_NOT_FOUND'], () => client.load(id, `${directory}/q`, { snapshotId: 'ab'.repeat(16) }));
   assert.deepEqual(fs.readdirSync(directory).sort(), ['p', 'p.cloakroom.json']);
+});
+
+scenario('save-after-killed-load', async (t) => {
+  const { id } = await fresh();
+  const home = temporary(t);
+  const p = `${home}/p`;
+  await client.save(id, write(`${home}/source`, { f: 'logged in' }));
+  for (const leftover of [
+    '.p.cloakroom-load/former',
+    '.p.cloakroom-load/replaced',
+    '.p.loading-0a1b2c3d/aside',
+    'p.cloakroom-00c0ffee-4711-deadbeef/old',
+  ]) {
+    await client.load(id, p, { replace: true });
+    fs.rmSync(sidecarPath(p));
+    fs.rmSync(p, { recursive: true });
+    write(`${home}/${leftover}`, { f: 'former' });
+    const isRefused = async () => {
+      const error = await refused(id, ['LOAD_UNFINISHED'], () => client.save(id, p));
+      assert.ok(error instanceof LocalError && error.message.includes(`${home}/${leftover}`), error.message);
+    };
+    await isRefused();
+    write(p, { f: 'fresh' });
+    await isRefused();
+    await client.load(id, p, { replace: true });
+    assert.equal(fs.readFileSync(`${p}/f`, 'utf8'), 'logged in');
+    // There may be another of another client, which is stale as soon as there is a sidecar.
+    write(`${home}/${leftover}`, { f: 'former' });
+    fs.writeFileSync(`${p}/since`, leftover);
+    const { snapshot } = await client.save(id, p);
+    assert.equal((await client.sessions.get(id)).headSnapshotId, snapshot.id);
+    await client.load(id, `${home}/q`, { replace: true });
+    assert.equal(fs.readFileSync(`${home}/q/since`, 'utf8'), leftover);
+    fs.rmSync(`${home}/${leftover.split('/')[0]}`, { recursive: true });
+  }
+  // What only looks like a leftover is none.
+  for (const other of [
+    '.pp.cloakroom-load/former',
+    '.p.cloakroom-load/other',
+    '.pp.loading-x/aside',
+    'p.cloakroom-mine/old',
+    'p.cloakroom-0-0-0/new',
+  ])
+    fs.mkdirSync(`${home}/${other}`, { recursive: true });
+  fs.writeFileSync(`${home}/.p.loading-file`, '');
+  fs.rmSync(sidecarPath(p));
+  await client.save(id, p);
 });
 
 // --- Watch

@@ -4,25 +4,12 @@
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { Client } from '../src/index.js';
-import { Daemon } from '../support/daemon.js';
+import { served } from '../support/daemon.js';
 import { temporary } from '../support/trees.js';
 
-const daemon = new Daemon();
-/** @type {Client} */
-let client;
-
-before(async () => {
-  await daemon.start();
-  client = new Client(daemon.target);
-});
-
-after(async () => {
-  client?.close();
-  await daemon.remove();
-});
+const { client } = await served();
 
 /**
  * @param {() => Promise<T>} work

@@ -5,30 +5,19 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { Client, LocalError, ParentNotHead } from '../src/index.js';
+import { closeWorkspace, makeWorkspace } from '../src/directories.js';
+import { LocalError, ParentNotHead } from '../src/index.js';
 import { setTime } from '../src/system.js';
-import { Daemon } from '../support/daemon.js';
+import { served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { full, interfere } from '../support/faults.js';
 import { picture, temporary } from '../support/trees.js';
 
 const faults = fileURLToPath(new URL('../support/faults.js', import.meta.url));
-const daemon = new Daemon();
-/** @type {Client} */
-let client;
-
-before(async () => {
-  await daemon.start();
-  client = new Client(daemon.target);
-});
-
-after(async () => {
-  client?.close();
-  await daemon.remove();
-});
+const { daemon, client } = await served();
 
 /**
  * A session with two snapshots, and a directory that holds the first one and what a browser left there.
@@ -73,33 +62,64 @@ async function heals({ id, home, target, next }) {
   for (const name of Object.keys(next)) assert.ok(fs.lstatSync(`${target}/${name}`).isDirectory() || fs.lstatSync(`${target}/${name}`).nlink === 1);
 }
 
+/**
+ * What a browser makes where a load was killed in the middle is not saved, not even when another load has begun and failed.
+ *
+ * @param {Scene} scene
+ */
+async function isRefused({ id, home, target, snapshot }) {
+  const refused = async () => {
+    const error = await failure(client.save(id, target));
+    assert.ok(error instanceof LocalError && error.reason === 'LOAD_UNFINISHED', `${error}`);
+    const [left] = fs.readdirSync(home).filter((name) => name.startsWith('target.cloakroom-'));
+    assert.equal(
+      error.message,
+      `a load into ${target} is under way or was cut off in the middle (${home}/${left}/old): load it again; nothing was saved`,
+    );
+    assert.equal((await client.sessions.get(id)).headSnapshotId, snapshot.id);
+  };
+  fs.mkdirSync(target);
+  fs.writeFileSync(`${target}/Local State`, 'fresh');
+  await refused();
+  assert.equal((await failure(client.load(id, target, { replace: true, snapshotId: 'ef'.repeat(16) }))).reason, 'SNAPSHOT_NOT_FOUND');
+  await refused();
+}
+
 test('killed before any step', { timeout: 300_000 }, async (t) => {
   /** @type {Record<string, number>} */
-  const found = { old: 0, nothing: 0, new: 0 };
+  const found = { old: 0, nothing: 0, new: 0, unknown: 0 };
   for (let step = 1, done = false; !done; step++) {
     const now = await scene(t);
-    const { stdout, signal } = spawnSync(process.execPath, [faults, daemon.target, now.id, now.target, String(step)], { encoding: 'utf8' });
+    const { stdout, signal } = spawnSync(process.execPath, [faults, daemon.target, now.id, now.target, String(step)], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
     done = stdout === 'done\n';
     assert.equal(signal, done ? null : 'SIGKILL');
     if (!fs.existsSync(now.target)) {
       found.nothing++;
       const error = await failure(client.save(now.id, now.target));
-      assert.ok(error instanceof LocalError && error.reason === 'PROFILE_MISSING' && /cut short.*load it again/.test(error.message), error.message);
+      assert.ok(error instanceof LocalError && error.reason === 'LOAD_UNFINISHED', error.message);
+      await isRefused(now);
     } else {
       const seen = picture(now.target);
       const isNew = Object.hasOwn(seen, 'Default/New');
       found[isNew ? 'new' : 'old']++;
       assert.deepEqual(seen, isNew ? now.next : now.old, `before step ${step}`);
       // What stands there is whole; and it is not taken for the head where it is not known to come from it.
+      const known = fs.existsSync(`${now.target}.cloakroom.json`);
+      if (!known) found.unknown++;
       const saved = await client.save(now.id, now.target).catch((error) => error);
       assert.ok(
-        saved instanceof ParentNotHead || (isNew && saved.snapshot?.manifestRoot.equals(now.snapshot.manifestRoot)),
+        known
+          ? saved instanceof ParentNotHead || (isNew && saved.snapshot?.manifestRoot.equals(now.snapshot.manifestRoot))
+          : saved.reason === 'LOAD_UNFINISHED',
         `before step ${step}: ${saved}`,
       );
     }
     await heals(now);
   }
-  assert.ok(found.old > 15 && found.nothing === 1 && found.new > 2, JSON.stringify(found));
+  assert.ok(found.old > 15 && found.nothing === 1 && found.new > 2 && found.unknown === 2, JSON.stringify(found));
 });
 
 for (const [name, lasts] of /** @type {const} */ ([
@@ -134,6 +154,67 @@ for (const [name, lasts] of /** @type {const} */ ([
     assert.ok(failed > 15, `${failed}`);
   });
 }
+
+test('what others have left is cleared away when its maker is dead, or silent for an hour', async (t) => {
+  const now = await scene(t);
+  const { pid } = spawnSync(process.execPath, ['--version']);
+  /** @type {string} */
+  let own = '';
+  const restore = interfere(() => {
+    own ||= fs.readdirSync(now.home).find((name) => name.startsWith('target.cloakroom-')) ?? '';
+  });
+  await client.load(now.id, now.target, { replace: true });
+  restore();
+  const here = own.split('-')[1];
+  assert.match(here, /^[0-9a-f]{8}$/);
+  const away = here === '00000000' ? '00000001' : '00000000';
+  const make = (/** @type {string} */ owner, /** @type {number} */ minutes) => {
+    const name = `target.cloakroom-${owner}-${Math.random().toString(16).slice(2, 10).padEnd(8, '0')}`;
+    fs.mkdirSync(`${now.home}/${name}/old`, { recursive: true });
+    const when = Date.now() / 1000 - 60 * minutes;
+    fs.writeFileSync(`${now.home}/${name}/alive`, '.');
+    fs.utimesSync(`${now.home}/${name}/alive`, when, when);
+    return name;
+  };
+  const gone = [make(`${here}-${pid}`, 0), make(`${away}-${pid}`, 61), make(`${away}-${process.ppid}`, 61), make(`${here}-${process.ppid}`, 61)];
+  const stays = [make(`${away}-${pid}`, 0), make(`${away}-${pid}`, 58), make(`${here}-${process.ppid}`, 58), make(`${here}-${process.pid}`, 0)];
+  const left = () => fs.readdirSync(now.home).filter((name) => name.startsWith('target.cloakroom-'));
+  assert.equal((await failure(client.load(now.id, now.target, { replace: true, snapshotId: 'ef'.repeat(16) }))).reason, 'SNAPSHOT_NOT_FOUND');
+  assert.deepEqual(left(), [...gone, ...stays].sort(), 'a load that failed leaves what tells of others that did');
+  await client.load(now.id, now.target, { replace: true });
+  assert.deepEqual(left(), [...stays].sort());
+});
+
+test('a load gives a sign every minute', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const directory = temporary(t);
+  const workspace = makeWorkspace(`${directory}/p`);
+  const signed = () => fs.statSync(`${workspace}/alive`).mtimeMs;
+  fs.utimesSync(`${workspace}/alive`, 1, 1);
+  t.mock.timers.tick(59_000);
+  assert.equal(signed(), 1000);
+  t.mock.timers.tick(2_000);
+  assert.ok(Math.abs(signed() - Date.now()) < 10_000);
+  closeWorkspace(workspace, `${directory}/p`);
+  t.mock.timers.tick(120_000);
+  assert.deepEqual(fs.readdirSync(directory), []);
+});
+
+test('what cannot be put back is kept', async (t) => {
+  const now = await scene(t);
+  const { renameSync } = fs;
+  t.after(() => (fs.renameSync = renameSync));
+  fs.renameSync = (from, to) => {
+    // A browser was faster: neither the new directory nor the former one finds its place free.
+    if (String(from).endsWith('/tree')) throw Object.assign(new Error('ENOTEMPTY: directory not empty'), { code: 'ENOTEMPTY' });
+    renameSync(from, to);
+  };
+  assert.equal((await failure(client.load(now.id, now.target, { replace: true }))).code, 'ENOTEMPTY');
+  fs.renameSync = renameSync;
+  const [left] = fs.readdirSync(now.home).filter((name) => name.startsWith('target.cloakroom-'));
+  assert.deepEqual(picture(`${now.home}/${left}/old/tree`), now.old);
+  await isRefused(now);
+});
 
 test('a file system without second names gets copies', async (t) => {
   const now = await scene(t);

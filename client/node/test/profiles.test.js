@@ -236,12 +236,13 @@ test('a sidecar that is damaged, or of another session, counts as none', async (
   });
   const sound = fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8');
   assert.ok(readSidecar(`${directory}/p`, 's', 'n'));
-  assert.ok(readSidecar(`${directory}/p`, 's', ''));
+  assert.equal(readSidecar(`${directory}/p`, 's', ''), undefined, "the caller's own may be another");
   assert.equal(readSidecar(`${directory}/p`, 'other', 'n'), undefined);
   assert.equal(readSidecar(`${directory}/p`, 's', 'other'), undefined);
   for (const broken of [
     sound.slice(0, -1),
     sound.replace('"version":1', '"version":2'),
+    sound.replace('"namespace":"n"', '"namespace":""'),
     sound.replace(/"mode":\d+/, '"mode":1'),
     sound.replace(/"leaves":"..../, '"leaves":"AAAA'),
   ]) {

@@ -62,7 +62,7 @@ const lose = (/** @type {any[]} */ _, /** @type {Function} */ answer) => answer(
 test('a save whose answer is lost is asked after, and not sent again when it was done', async (t) => {
   const directory = temporary(t);
   write(`${directory}/p`, { 'Default/Cookies': 'c' });
-  const done = snapshot(Buffer.alloc(32, 1));
+  const done = snapshot(manifestRoot(await scan(`${directory}/p`, () => true)));
   const { client, saves, asked } = await saver(t, [lose], (_, answer) =>
     answer(null, { state: 'SAVE_STATE_COMMITTED', snapshot: done, revision: 10 }),
   );
@@ -70,6 +70,19 @@ test('a save whose answer is lost is asked after, and not sent again when it was
   assert.deepEqual([saved.snapshot.id, saved.revision, saved.sessionEtag, saves.length], [head, 9, '', 1]);
   assert.equal(asked[0].uploadId, saves[0][0].begin.uploadId);
   assert.equal(JSON.parse(fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8')).snapshot_id, head);
+});
+
+test('a save whose upload id made another snapshot is not taken for that, whether its answer is lost or not', async (t) => {
+  const directory = temporary(t);
+  write(`${directory}/p`, { 'Default/Cookies': 'c' });
+  const other = { state: 'SAVE_STATE_COMMITTED', snapshot: snapshot(Buffer.alloc(32, 1)), revision: 10 };
+  const refuse = (/** @type {any[]} */ _, /** @type {Function} */ answer) => answer(refusal('INVALID_ARGUMENT', 'REQUEST_ID_REUSED'));
+  const { client, saves } = await saver(t, [lose, refuse], (_, answer) => answer(null, other));
+  const error = await failure(client.save('s', `${directory}/p`, { uploadId: 'of-another-save-before' }));
+  assert.deepEqual([error.reason, saves.length], ['REQUEST_ID_REUSED', 2]);
+  const { client: careless } = await saver(t, [(_, answer) => answer(null, other)]);
+  assert.equal((await failure(careless.save('s', `${directory}/p`, { uploadId: 'of-another-save-before' }))).reason, 'REQUEST_ID_REUSED');
+  assert.deepEqual(fs.readdirSync(directory), ['p']);
 });
 
 test('a save that never arrived is sent again under its upload id, and progress does not go back', async (t) => {
@@ -100,11 +113,49 @@ test('a save is not tried for ever, and a refusal not at all', async (t) => {
   assert.equal(once.length, 1);
 });
 
+test('what the daemon has no room for is tried again when it says', async (t) => {
+  const directory = temporary(t);
+  write(`${directory}/p`, { f: 'x' });
+  /** @type {Record<string, number[]>} */
+  const calls = { getSession: [], saveProfile: [], loadProfile: [], getSaveStatus: [] };
+  const full = () => refusal('RESOURCE_EXHAUSTED', 'OVERLOADED', { more: [['google.rpc.RetryInfo', { retryDelay: { seconds: 0, nanos: 3e8 } }]] });
+  // Each has room from the third call on.
+  const isFull = (/** @type {string} */ name) => calls[name].push(performance.now()) < 3;
+  const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) =>
+    isFull('getSession') ? answer(full()) : answer(null, { session: { id: 's' }, revision: 1 });
+  const saveProfile = (/** @type {any} */ call, /** @type {Function} */ answer) => {
+    const refused = isFull('saveProfile');
+    /** @type {any[]} */
+    const messages = [];
+    call.on('data', (/** @type {any} */ message) => messages.push(message));
+    call.on('end', () => (refused ? answer(full()) : accept(messages, answer)));
+  };
+  const loadProfile = (/** @type {any} */ call) => call.emit('error', isFull('loadProfile') ? full() : refusal('NOT_FOUND', 'PROFILE_EMPTY'));
+  const getSaveStatus = (/** @type {any} */ _, /** @type {Function} */ answer) => {
+    calls.getSaveStatus.push(performance.now());
+    answer(full());
+  };
+  const { client } = await peer(t, { ProfileService: { saveProfile, loadProfile, getSaveStatus }, SessionService: { getSession } });
+  assert.equal((await client.save('s', `${directory}/p`)).snapshot.id, head);
+  assert.equal((await failure(client.load('s', `${directory}/q`))).reason, 'PROFILE_EMPTY');
+  assert.equal(calls.getSaveStatus.length, 0, 'of what was not begun nothing can have become');
+  assert.equal((await failure(client.saveStatus('s', 'u'))).reason, 'OVERLOADED', 'but not for ever');
+  for (const [name, count] of Object.entries({ getSession: 3, saveProfile: 3, loadProfile: 3, getSaveStatus: 5 })) {
+    const gaps = calls[name].slice(1).map((at, index) => at - calls[name][index]);
+    assert.equal(calls[name].length, count, name);
+    assert.ok(
+      gaps.every((gap) => gap > 290),
+      `${name}: ${gaps}`,
+    );
+  }
+});
+
 test('a save that was done before is answered without being read to its end', async (t) => {
   const directory = temporary(t);
   write(`${directory}/p`, Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`f${at}`, Buffer.alloc(1024 * 1024, at)])));
+  const done = snapshot(manifestRoot(await scan(`${directory}/p`, () => true)));
   const saveProfile = (/** @type {any} */ call, /** @type {Function} */ answer) =>
-    call.once('data', () => answer(null, { snapshot: snapshot(Buffer.alloc(32)), revision: 9 }));
+    call.once('data', () => answer(null, { snapshot: done, revision: 9 }));
   const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(null, { session: { id: 's' }, revision: 1 });
   const { client } = await peer(t, { ProfileService: { saveProfile }, SessionService: { getSession } });
   assert.equal((await client.save('s', `${directory}/p`, { uploadId: 'an-upload-id-of-before' })).snapshot.id, head);

@@ -7,3 +7,5 @@
  * @returns {number} milliseconds
  */
 export function backoff(attempt: number, leastSeconds?: number, random?: () => number): number;
+/** How often in all something is tried that passes. */
+export const ATTEMPTS: 5;

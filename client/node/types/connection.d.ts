@@ -24,7 +24,7 @@ export class Connection {
     /** @returns {Metadata} */
     metadata(): Metadata;
     /**
-     * A call with one request and one answer.
+     * A call with one request and one answer. What the daemon had no room for is asked anew, within the call's timeout, when the daemon says.
      *
      * @param {string} service
      * @param {string} method
@@ -33,6 +33,18 @@ export class Connection {
      * @returns {Promise<any>}
      */
     unary(service: string, method: string, request: Record<string, unknown>, { signal, timeoutSeconds }?: CallOptions): Promise<any>;
+    /**
+     * @param {string} service
+     * @param {string} method
+     * @param {Record<string, unknown>} request
+     * @param {{ deadline: number, signal?: AbortSignal, timeoutSeconds: number }} call
+     * @returns {Promise<any>}
+     */
+    ask(service: string, method: string, request: Record<string, unknown>, { deadline, signal, timeoutSeconds }: {
+        deadline: number;
+        signal?: AbortSignal;
+        timeoutSeconds: number;
+    }): Promise<any>;
     /** @param {AbortSignal} [signal] */
     check(signal?: AbortSignal): void;
     /**

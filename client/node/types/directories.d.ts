@@ -25,9 +25,27 @@ export function checkTarget(target: string, replace: boolean, force: boolean): b
 export function intact(directory: string, sessionId: string, namespace: string): Promise<Base | undefined>;
 /**
  * @param {string} target
- * @returns {string} a new directory beside it, in which a load is put together: to be released
+ * @returns {string} a new directory beside it, in which a load is put together: to be closed
  */
 export function makeWorkspace(target: string): string;
+/**
+ * Removes the workspace of a load that has ended, unless it holds the only former directory because that could not be put back.
+ *
+ * @param {string} workspace
+ * @param {string} target
+ */
+export function closeWorkspace(workspace: string, target: string): void;
+/**
+ * Puts a tree in its place. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
+ * the new one, and from before the one until after the other stands `old`: so `checkSource` can tell, also if this process is killed here and a browser makes the
+ * directory anew, that what stands there is not what was loaded.
+ *
+ * @param {import('./sidecar.js').Sidecar} sidecar of the tree
+ * @param {string} tree
+ * @param {string} target
+ * @param {string} old where what is in its place goes, and is removed
+ */
+export function swap(sidecar: import("./sidecar.js").Sidecar, tree: string, target: string, old: string): void;
 /**
  * Adds to the entries of a directory that was just loaded what the system says of each. What was written a moment before has to grow old first: until then a change could
  * hide behind its times.

@@ -1,4 +1,9 @@
 /**
+ * @param {unknown} error
+ * @returns {error is Exhausted} whether the daemon had no room for the call for now, and did nothing of it
+ */
+export function isOverload(error: unknown): error is Exhausted;
+/**
  * Makes an error of this package from whatever a call failed with.
  *
  * @param {any} error a grpc-js `ServiceError`, or anything else
@@ -110,7 +115,7 @@ export class Internal extends CloakroomError {
 }
 /**
  * Something is wrong on this machine, found by the client itself. Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
- * PROFILE_MISSING (no directory there), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is
+ * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is
  * PATH_INVALID.
  */
 export class LocalError extends CloakroomError {

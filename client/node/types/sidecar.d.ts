@@ -6,7 +6,7 @@ export function sidecarPath(directory: string): string;
 /**
  * @param {string} directory
  * @param {string} sessionId
- * @param {string} namespace empty if the caller was not told
+ * @param {string} namespace as the client asks for it, empty for the caller's own: what another one calls that may be another namespace
  * @returns {Sidecar | undefined} undefined if there is none that can be read and belongs to the session
  */
 export function readSidecar(directory: string, sessionId: string, namespace: string): Sidecar | undefined;

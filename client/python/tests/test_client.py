@@ -223,9 +223,53 @@ async def test_things_are_done_again_a_few_times(monkeypatch: pytest.MonkeyPatch
 
     assert await always(errors.Unavailable("away", retry_delay=0.001)) == 5
     assert await always(errors.Unavailable("waited for already", reason="UNREACHABLE")) == 1
+    assert await always(errors.Exhausted("full", reason="OVERLOADED", retry_delay=0.001)) == 5
+    assert await always(errors.Exhausted("no", reason="QUOTA_EXCEEDED")) == 1
     assert await always(errors.ParentNotHead("no")) == 1
     assert await always(errors.LocalError("no", reason="PATH_INVALID")) == 1
     await link.close()
+
+
+async def overloaded(times: int, delay: float, patience: float) -> tuple[str, int, float]:
+    """Asks a server that has no room for some calls; answers what came of it, after how many calls and seconds."""
+    calls = [0]
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        calls[0] += 1
+        if calls[0] > times:
+            return bytes(session_pb2.GetSessionResponse(revision=7).SerializeToString())
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(timedelta(seconds=delay))
+        status = status_pb2.Status(code=8, message="full")
+        for detail in (info("OVERLOADED"), retry):
+            status.details.add().Pack(detail)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        raise AssertionError("aborting raises")
+
+    server = grpc.aio.server()
+    verbs: dict[str, Any] = {"GetSession": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("cloakroom.v1.SessionService", verbs),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    link, began = Connection(f"127.0.0.1:{port}", "", None, None, patience, 1.0), time.monotonic()
+    try:
+        request = session_pb2.GetSessionRequest(session_id="s")
+        got = str((await link.unary("SessionService", "GetSession", request, session_pb2.GetSessionResponse)).revision)
+    except errors.Exhausted as error:
+        got = error.reason
+    took = time.monotonic() - began
+    await link.close()
+    await server.stop(None)
+    return got, calls[0], took
+
+
+async def test_a_daemon_without_room_is_asked_again_when_it_says() -> None:
+    got, calls, took = await overloaded(2, 0.3, 20.0)
+    assert (got, calls) == ("7", 3) and took >= 0.6
+    assert (await overloaded(9, 0.01, 20.0))[:2] == ("OVERLOADED", 5)
+    got, calls, took = await overloaded(9, 30.0, 5.0)
+    assert (got, calls) == ("OVERLOADED", 1) and took < 4, "there is no time for another"
 
 
 def test_pauses_double_up_to_a_bound_and_are_jittered() -> None:

@@ -517,6 +517,28 @@ async def test_delta_load_dirty_have(client: Client, session: str, tmp_path: Pat
     assert scan(behind) == scan(tmp_path / "p")
 
 
+@pytest.mark.parametrize("left", [".p.cloakroom-load/former", ".p.loading-12ab/aside", "p.cloakroom-h-1-12ab34cd/old"])
+async def test_save_after_killed_load(left: str, client: Client, session: str, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"Default/Cookies": b"logged in"})
+    saved = await client.save(session, top)
+    Sidecar.path(top).unlink()
+    (tmp_path / left).parent.mkdir()
+    top.rename(tmp_path / left)
+    for made in ({}, {"Default/Preferences": b"a browser's"}):
+        fill(top, made)
+        async with refused(client, session, "LOAD_UNFINISHED") as caught:
+            await client.save(session, top)
+        assert str(top) in str(caught.value) and str((tmp_path / left).parent) in str(caught.value)
+    assert [found.id async for found in client.snapshots(session)] == [saved.snapshot.id]
+    await client.load(session, top, replace=True)
+    assert (top / "Default" / "Cookies").read_bytes() == b"logged in"
+    if "loading" not in left:
+        assert (tmp_path / left).exists(), "what another client left is that client's"
+    fill(top, {"Default/Cookies": b"again"})
+    again = await client.save(session, top)
+    assert again.snapshot.parent_snapshot_id == saved.snapshot.id
+
+
 async def test_big_file(client: Client, session: str, tmp_path: Path) -> None:
     top = fill(tmp_path / "p", {"noise": noise(40 << 20), "zeros": bytes(40 << 20)})
     await client.save(session, top)

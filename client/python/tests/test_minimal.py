@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from conftest import CLIENT, content, entries_of, make, scan, vectors
 from daemon import Daemon
 from test_daemon import fill, noise
 
-from cloakroom import sync, tree, wire
+from cloakroom import errors, sync, tree, wire
 from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import profile_pb2 as pb
 
@@ -342,6 +343,51 @@ def test_a_directory_of_something_else_is_not_replaced(
         with pytest.raises(SystemExit, match="not of this session"):
             minimal.load(channel, claimed, tmp_path / ("p" if claimed == other else "q"))
     assert scan(tmp_path / "q").keys() == {"mine"} and scan(tmp_path / "p").keys() == {"f"}
+
+
+@pytest.mark.parametrize("left", [".p.cloakroom-load/replaced", ".p.loading-1/aside", "p.cloakroom-h-1-12ab34cd/old"])
+def test_what_a_killed_load_left_is_not_saved(
+    left: str, client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top = fill(tmp_path / "p", {"Cookies": b"logged in"})
+    saved = minimal.save(channel, session, top).snapshot.id
+    (tmp_path / left).mkdir(parents=True)
+    assert minimal.save(channel, session, top).snapshot.parent_snapshot_id == saved, "a whole save came after it"
+    before = client.sessions.get(session).session.head_snapshot_id
+    Sidecar.path(top).unlink()
+    with pytest.raises(SystemExit, match="LOAD_UNFINISHED"):
+        minimal.save(channel, session, top)
+    assert client.sessions.get(session).session.head_snapshot_id == before
+
+
+def test_a_load_that_is_killed_leaves_what_no_client_saves(
+    client: sync.Client, daemon: Daemon, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top = fill(tmp_path / "p", {"Cookies": b"logged in"})
+    client.save(session, top)
+    minimal.load(channel, session, tmp_path / "q")
+    fill(top, {"Cookies": b"and again"})
+    head = client.save(session, top).snapshot.id
+    program = (
+        "import os, pathlib, signal, sys; sys.path.insert(0, sys.argv[1]); import grpc, minimal\n"
+        "rename = pathlib.Path.rename\n"
+        "def killed(path, target):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if path.name == 'new' else rename(path, target)\n"
+        "pathlib.Path.rename = killed\n"
+        "minimal.load(grpc.insecure_channel(sys.argv[2]), sys.argv[3], pathlib.Path(sys.argv[4]))\n"
+    )
+    command = [sys.executable, "-c", program, str(FILE.parent), daemon.target, session, str(tmp_path / "q")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "q").exists() and not Sidecar.path(tmp_path / "q").exists()
+    fill(tmp_path / "q", {"Preferences": b"a browser's"})
+    with pytest.raises(SystemExit, match="LOAD_UNFINISHED"):
+        minimal.save(channel, session, tmp_path / "q")
+    with pytest.raises(errors.LocalError, match="LOAD_UNFINISHED"):
+        client.save(session, tmp_path / "q")
+    assert client.sessions.get(session).session.head_snapshot_id == head
+    client.load(session, tmp_path / "q", replace=True)
+    assert scan(tmp_path / "q") == scan(top)
+    assert minimal.save(channel, session, tmp_path / "q").snapshot.parent_snapshot_id == head
 
 
 def test_as_a_program(daemon: Daemon, session: str, tmp_path: Path) -> None:

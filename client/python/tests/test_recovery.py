@@ -3,16 +3,21 @@
 
 import asyncio
 import shutil
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import scan
 from daemon import Daemon, free_port
 from test_daemon import STATE, fill, noise
 
-from cloakroom import Client, connection, errors, selector, sync
+from cloakroom import Client, connection, errors, profiles, selector, sync
+from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import profile_pb2
 
 
@@ -88,6 +93,50 @@ async def test_a_save_whose_answer_was_lost_is_not_done_twice(
         assert (status.state, status.revision >= saved.revision) == (profile_pb2.SAVE_STATE_COMMITTED, True)
 
 
+@pytest.mark.parametrize("what", ["files", "state"])
+async def test_another_content_under_a_committed_upload_id_is_refused_also_when_the_stream_broke(
+    what: str, mortal: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top, upload_id = fill(tmp_path / "p", {"f": b"x"}), str(uuid.uuid4())
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        saved = await client.save(session, top, upload_id=upload_id)
+        note = Sidecar.path(top).read_bytes()
+        if what == "files":
+            fill(top, {"f": b"another"})
+        real, calls = connection.Connection.upload, list[str]()
+
+        async def upload(self: connection.Connection, method: str, requests: object, answer: object) -> object:
+            calls.append(method)
+            if len(calls) == 1:
+                raise errors.Unavailable("the stream broke")
+            return await real(self, method, requests, answer)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(connection.Connection, "upload", upload)
+        with pytest.raises(errors.Invalid) as caught:
+            await client.save(session, top, upload_id=upload_id, storage_state=STATE if what == "state" else None)
+        assert caught.value.reason == "REQUEST_ID_REUSED"
+        assert len(calls) == 2
+        assert Sidecar.path(top).read_bytes() == note
+        assert [found.id async for found in client.snapshots(session)] == [saved.snapshot.id]
+
+
+async def test_a_save_that_cannot_be_noted_is_a_save(mortal: Daemon, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    (Sidecar.path(top) / "in the way").mkdir(parents=True)
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        with pytest.warns(errors.SidecarWarning, match="cannot be noted beside .*; once it can, save again with"):
+            saved = await client.save(session, top)
+        assert (await client.sessions.get(session)).session.head_snapshot_id == saved.snapshot.id
+        shutil.rmtree(Sidecar.path(top))
+        again = await client.save(session, top, upload_id=saved.upload_id)
+        assert again.snapshot.id == saved.snapshot.id
+        sidecar = Sidecar.read(top, "", session)
+        assert sidecar is not None and sidecar.snapshot_id == saved.snapshot.id
+        assert len([found async for found in client.snapshots(session)]) == 1
+
+
 async def test_a_load_goes_on_after_the_daemon_was_killed(mortal: Daemon, tmp_path: Path) -> None:
     top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(60)})
     async with Client(mortal.target) as client:
@@ -119,6 +168,75 @@ async def test_a_load_that_is_cancelled_leaves_nothing_behind(mortal: Daemon, tm
         with pytest.raises(asyncio.CancelledError):
             await loading
         assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "data", "data.log"}
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from cloakroom import Client, install
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(install, sys.argv[4], killed)
+
+async def main():
+    async with Client(sys.argv[1]) as client:
+        await client.load(sys.argv[2], sys.argv[3], replace=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("where", "behind"), [("_dress", True), ("exchange", False)])
+async def test_what_a_killed_load_left_is_not_saved_and_goes_with_the_next(
+    where: str, behind: bool, mortal: Daemon, tmp_path: Path
+) -> None:
+    top, target = fill(tmp_path / "p", {"Default/Cookies": b"logged in", "same": noise(9000)}), tmp_path / "q"
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        await client.save(session, top)
+        await client.load(session, target)
+        fill(top, {"Default/Cookies": b"and again"})
+        head = (await client.save(session, top)).snapshot.id
+        await asyncio.sleep(0.05)
+        if not behind:
+            fill(target, {"same": b"changed"})
+        command = [sys.executable, "-c", KILLED, mortal.target, session, str(target), where]
+        ended = await asyncio.to_thread(subprocess.run, command, check=False)
+        assert ended.returncode == -signal.SIGKILL
+        assert not Sidecar.path(target).exists()
+        assert target.exists() != behind
+        fill(target, {"Default/Preferences": b"a browser's"})
+        with pytest.raises(errors.LocalError, match=f"a load into {target} is under way or was cut off") as caught:
+            await client.save(session, target)
+        assert caught.value.reason == "LOAD_UNFINISHED"
+        assert (await client.sessions.get(session)).session.head_snapshot_id == head
+        await client.load(session, target, replace=True)
+        assert scan(target) == scan(top)
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+        assert (await client.save(session, target)).snapshot.parent_snapshot_id == head
+
+
+async def test_a_load_that_begins_while_a_save_looks_is_seen(
+    mortal: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = fill(tmp_path / "p", {"Cookies": b"logged in", "f": b"x"})
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        head = (await client.save(session, top)).snapshot.id
+        real = profiles.walk
+
+        def walk(*arguments: Any) -> Any:
+            aside = tmp_path / ".p.loading-1" / "aside"
+            aside.mkdir(parents=True)
+            Sidecar.path(top).rename(aside / "sidecar")
+            (top / "Cookies").rename(aside / "Cookies")
+            return real(*arguments)
+
+        monkeypatch.setattr(profiles, "walk", walk)
+        with pytest.raises(errors.LocalError, match="LOAD_UNFINISHED"):
+            await client.save(session, top)
+        assert (await client.sessions.get(session)).session.head_snapshot_id == head
 
 
 def test_the_synchronous_client_does_the_same(mortal: Daemon, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 """Walking, comparing and rebuilding real directories."""
 
 import asyncio
+import base64
 import json
 import os
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import scan, stream, transfer
 
-from cloakroom import install, tree, wire
+from cloakroom import install, tree, wire, workshop
 from cloakroom.capture import Capture, check_profile, describe, obstacles, running_browser
 from cloakroom.errors import LoadFailed, LocalError, NotAProfileWarning
 from cloakroom.install import Workshop
@@ -306,7 +307,8 @@ def test_a_sidecar_that_is_not_sound_counts_as_none(tmp_path: Path) -> None:
     assert place.stat().st_mode & 0o777 == 0o600
     assert Sidecar.read(top, "n", "s") == sidecar == Sidecar.clean(top, "n", "s")
     assert Sidecar.read(top, "n", "other") is Sidecar.read(top, "other", "s") is None
-    good = place.read_text()
+    good, leaves = place.read_text(), base64.b64encode(tree.hash_leaves(b"x")).decode()
+    assert leaves in good
     for bad in (
         "",
         "{}",
@@ -314,6 +316,7 @@ def test_a_sidecar_that_is_not_sound_counts_as_none(tmp_path: Path) -> None:
         good[:-1],
         good.replace('"version":1', '"version":2'),
         good.replace('"mode":', '"mode":1'),
+        good.replace(leaves, base64.b64encode(tree.hash_leaves(b"y")).decode()),
         "null",
     ):
         place.write_text(bad)
@@ -425,6 +428,66 @@ async def test_a_file_that_changes_after_it_was_found_clean(tmp_path: Path) -> N
         await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "two"))
     assert Sidecar.clean(target, "", "s") is None, "as if it had changed after the load"
     assert walk(target, FULL, have.entries)["a"] != have.entries["a"]
+
+
+async def test_a_load_sweeps_what_dead_ones_left_and_never_what_a_living_one_has(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "p[1]"
+    (source / "d").mkdir(parents=True)
+
+    async def load() -> None:
+        async with Workshop(target, replace=True) as shop:
+            loader = transfer(source, walk(source, FULL, {}), shop.work)
+            await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
+
+    def names() -> set[str]:
+        return {path.name for path in tmp_path.iterdir()} - {"source", "p[1]", "p[1].cloakroom.json"}
+
+    dead = tmp_path / ".p[1].loading-dead"
+    (dead / "aside" / "former" / "locked").mkdir(parents=True)
+    (dead / "aside" / "former" / "locked").chmod(0o500)
+    (dead / "lock").touch()
+    (tmp_path / ".p[1].loading-empty").mkdir()
+    stale, fresh = tmp_path / ".p[1].sidecar-stale", tmp_path / ".p[1].sidecar-fresh"
+    stale.touch()
+    fresh.touch()
+    os.utime(stale, (1, 1))
+    foreign = {".p.loading-1", ".p1.loading-1", ".p[1].cloakroom-load", "p[1].cloakroom-h-1-12ab34cd"}
+    for name in foreign:
+        (tmp_path / name).mkdir()
+    async with Workshop(target, replace=True) as living:
+        living.work.mkdir()
+        (living.work / "f").touch()
+        await load()
+        assert names() == {living.work.parent.name, fresh.name, *foreign}
+        assert (living.work / "f").exists()
+    assert names() == {fresh.name, *foreign}
+
+
+async def test_a_directory_that_cannot_be_put_back_is_kept_and_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "p"
+    target.mkdir()
+    (target / "Cookies").write_bytes(b"logged in")
+    await asyncio.sleep(0.05)
+    Sidecar("", "s", "one", walk(target, FULL, {})).write(target)
+    have = Sidecar.clean(target, "", "s")
+    assert have is not None
+    real = install.patch
+
+    def patch(top: Path, work: Path, old: Path, loaded: install.Loaded) -> dict[str, tree.Entry]:
+        target.mkdir()
+        (target / "Preferences").touch()
+        return real(top, work, old, loaded)
+
+    monkeypatch.setattr(install, "patch", patch)
+    with pytest.raises(LocalError, match="cannot be put back"):
+        async with Workshop(target, replace=True) as shop:
+            loader = transfer(target, have.entries, shop.work, have, target)
+            await shop.run(shop.install, loader.loaded(), target, Sidecar("", "s", "two"))
+    with pytest.raises(LocalError, match="LOAD_UNFINISHED"):
+        workshop.finished(target)
+    assert [path.read_bytes() for path in tmp_path.glob(".p.loading-*/aside/former/Cookies")] == [b"logged in"]
 
 
 async def test_what_is_not_of_the_profile_goes_with_a_load(tmp_path: Path) -> None:

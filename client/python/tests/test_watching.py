@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from daemon import Daemon
 
-from cloakroom import Client, errors, sync
+from cloakroom import Client, errors, selector, sync
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,35 @@ async def test_a_stopped_watch_stays_stopped_and_a_cancelled_one_is_cancelled(da
             watch.stop()
             with pytest.raises(asyncio.CancelledError):
                 await following
+
+
+async def test_a_watch_survives_who_gives_up_waiting(daemon: Daemon) -> None:
+    async with (
+        Client(daemon.target) as client,
+        client.watch([selector(business_id="patient")], bookmark_interval=60.0) as watch,
+    ):
+        assert (await anext(watch)).kind == "opened"
+        token = watch.resume_token
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(watch), 0.05)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await anext(watch)
+        made = await client.sessions.create("patient")
+        await asyncio.sleep(0.3)  # it comes while nobody waits
+        event = await asyncio.wait_for(anext(watch), 20)
+        assert [change.session_id for change in event.changes] == [made.session.id]
+        assert event.resume_token != watch.resume_token != token, "the one before is applied, this one not yet"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(watch), 0.05)
+        assert watch.resume_token == event.resume_token
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.05)
+        await watch.close()
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+        assert [event async for event in watch] == []
 
 
 def test_the_synchronous_watch_stops_alike(daemon: Daemon) -> None:

@@ -48,7 +48,7 @@ pub struct Options {
     /// Deadline of a unary call with all its repetitions; by default what the published service config says (10 s).
     pub timeout: Option<Duration>,
     /// Whether a call waits for a daemon that is not there: before the first contact for two seconds, for a wrong address is more likely than a daemon that is about to start;
-    /// after it until its deadline. On by default; off, as in the published service config, the first refused connection is the answer.
+    /// after it until its deadline, and a save or load for thirty seconds. On by default; off, as in the published service config, the first refused connection is the answer.
     pub wait_for_ready: bool,
 }
 
@@ -182,9 +182,14 @@ impl Client {
         }
     }
 
-    /// The attempts of one call, the first of them now.
+    /// The attempts of one unary call, the first of them now.
     pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts::new(self)
+        Attempts::new(self, false)
+    }
+
+    /// The attempts of one save or load.
+    pub(crate) fn attempts_of_a_stream(&self) -> Attempts<'_> {
+        Attempts::new(self, true)
     }
 
     pub(crate) fn failed(&self, status: &Status) -> Error {
@@ -193,6 +198,10 @@ impl Client {
 }
 
 fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Result<Endpoint> {
+    if target.contains('@') {
+        let message = "the target has a user in it, which is not shown here: give the address alone, like https://host:7700, and the credentials as a token or a certificate";
+        return Err(Error::local("OPTION", message));
+    }
     let url = if target.contains("://") { target.to_owned() } else { format!("http://{target}") };
     let bad = |error: &dyn std::fmt::Display| {
         Error::local("OPTION", format!("the target {target:?} is no address like 127.0.0.1:7700 or https://host:7700: {error}"))
@@ -233,6 +242,14 @@ mod tests {
         for bad in ["", "ftp://x", "a b", "http://", "localhost", "http://localhost", "localhost:99999", "https://localhost:99999"] {
             let error = Client::connect(bad, Options::default()).unwrap_err();
             assert!(error.reason() == "OPTION" && error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+        for user in ["http://u:s3cret@127.0.0.1:1", "u:s3cret@localhost", "https://s3cret@a.example", "ftp://u:s3cret@x", "http://u:s3cret@127.0.0.1:99999"] {
+            let error = Client::connect(user, Options::default()).unwrap_err();
+            assert_eq!(error.reason(), "OPTION");
+            assert!(
+                error.to_string().starts_with("the target has a user in it, which is not shown here: ") && !error.to_string().contains("s3cret"),
+                "{error}"
+            );
         }
         for (target, loopback) in [
             ("127.0.0.1:7700", true),

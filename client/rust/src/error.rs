@@ -46,7 +46,7 @@ pub enum Error {
     /// The directory, an argument, or what arrived breaks a rule; the message says which, and what to do.
     ///
     /// Reasons of the client's own: `PROFILE_BUSY` (a browser runs on it, or another load goes into it), `PROFILE_CHANGING` (a file changes while it is read),
-    /// `PROFILE_MISSING` (no directory there), `LOAD_UNFINISHED` (a load took the directory away and was cut off, or is still at it), `TARGET_EXISTS` (a load would
+    /// `PROFILE_MISSING` (no directory there), `LOAD_UNFINISHED` (a load by some client took the directory away and was cut off, or is still at it), `TARGET_EXISTS` (a load would
     /// overwrite something), `CAPTURE_RULE` (a bad glob or policy), `OPTION` (an argument that cannot be used). What arrived damaged, and a path that the contract
     /// forbids, have the contract's reasons, such as `DIGEST_MISMATCH` and `PATH_INVALID`.
     #[error("{message}")]

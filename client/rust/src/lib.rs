@@ -29,6 +29,7 @@ mod former;
 pub mod fuzz;
 mod hex;
 mod history;
+mod leftovers;
 mod load;
 mod look;
 mod moves;

@@ -39,7 +39,8 @@ pub struct LoadOptions {
     /// it that is not part of the snapshot. Until the whole difference has come and was verified it is not touched; where it cannot be used (it was
     /// changed, or lies in another file system), and on any error, it stays as it is.
     ///
-    /// Killed in the few milliseconds of patching, a load leaves nothing under the directory's name: a save of it is refused with `LOAD_UNFINISHED` until it is loaded again.
+    /// Killed in the few milliseconds of patching, a load leaves nothing under the directory's name: a save of it is refused with `LOAD_UNFINISHED` until it is loaded
+    /// again (by whichever client).
     ///
     /// What is replaced may always be used up, so this need be said only for a `have` elsewhere; said of the target itself it means `replace`.
     pub consume: bool,
@@ -164,7 +165,7 @@ impl Client {
 
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
     async fn fetch(&self, request: v1::LoadProfileRequest, space: &Arc<Workspace>, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();
             let mut loader = Loader::new(space.path(), base.clone());

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{sidecar, system::make_directory};
 
 /// What was renamed, in order. What goes is renamed too, into a workspace: the room that it needs is given back only when nothing can fail any more.
 #[derive(Debug)]
@@ -30,11 +30,20 @@ impl Moves {
     }
 
     /// Renames something that need not be there.
-    pub(crate) fn rename_if_there(&mut self, from: &Path, to: &Path) -> Result<()> {
+    pub(crate) fn rename_if_there(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         match self.rename(from, to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(from, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Takes a directory out of its place with its sidecar. `to` is there first, then the sidecar goes, and the directory last: whoever dies in between has left a directory
+    /// without a sidecar and what [`crate::leftovers::finished`] looks for.
+    pub(crate) fn take_away(&mut self, directory: &Path, to: &Path) -> io::Result<()> {
+        self.make(to, make_directory)?;
+        self.rename_if_there(&sidecar::path(directory), &sidecar::path(to))?;
+        // Comes in the place of the empty one.
+        self.rename(directory, to)
     }
 
     /// Puts something out of the way.

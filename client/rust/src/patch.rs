@@ -1,7 +1,7 @@
 //! A former directory becomes the wanted one: it is taken out of sight, only what changed is put into it, and it comes back under the wanted name. That costs about one look at
 //! every file, so it is ten times faster than a copy; but the former directory is used up.
 //!
-//! Every step is a rename, so on an error all of them are taken back. Whoever dies in the middle leaves the directory in the workspace, where [`crate::workspace::finished`]
+//! Every step is a rename, so on an error all of them are taken back. Whoever dies in the middle leaves the directory in the workspace, where [`crate::leftovers::finished`]
 //! sees it and the next load clears it up; under its own name there is never something half done.
 
 use std::{
@@ -19,7 +19,6 @@ use crate::{
     parts::Base,
     place::{Goal, commit, settle_directories},
     profiles::Verified,
-    sidecar,
     system::{make_directory, set_attributes_at},
     tree::{Kind, Stat, Tree},
 };
@@ -32,13 +31,14 @@ pub(crate) fn patch(verified: &Verified, base: &Base, found: &[Found], goal: &mu
     }
     let (plan, former) = (Plan::new(verified, base, found), goal.space.former());
     let mut moves = Moves::new(goal.space.path());
-    match moves.rename(&base.directory, &former) {
+    match moves.take_away(&base.directory, &former) {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::CrossesDevices => return Ok(None),
-        Err(error) => return Err(Error::file(&base.directory, error)),
+        Err(error) => {
+            moves.take_back();
+            return if error.kind() == ErrorKind::CrossesDevices { Ok(None) } else { Err(Error::file(&base.directory, error)) };
+        }
     }
     let mut carry_out = || {
-        moves.rename_if_there(&sidecar::path(&base.directory), &sidecar::path(&former))?;
         plan.carry_out(verified, &former, &mut moves)?;
         settle_directories(&former, verified, &plan.still)?;
         commit(&former, verified, &plan.still, goal, &mut moves)

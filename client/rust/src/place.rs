@@ -62,8 +62,12 @@ pub(crate) fn commit(built: &Path, verified: &Verified, still: &HashMap<&str, St
     goal.sidecar.tree = restat(built, &verified.tree, still)?;
     let (note, place, replaced) = (goal.space.path().join("note"), sidecar::path(goal.target), goal.space.replaced());
     moves.make(&note, |note| goal.sidecar.write_new(note)).map_err(|error| Error::file(&note, error))?;
-    moves.rename_if_there(&place, &sidecar::path(&replaced))?;
-    moves.rename_if_there(goal.target, &replaced)?;
+    if goal.target.symlink_metadata().is_ok() {
+        moves.take_away(goal.target, &replaced).map_err(|error| Error::file(goal.target, error))?;
+    } else {
+        // Of a directory that is gone already.
+        moves.rename_if_there(&place, &sidecar::path(&replaced)).map_err(|error| Error::file(&place, error))?;
+    }
     moves.rename(built, goal.target).map_err(|error| Error::file(goal.target, error))?;
     moves.rename(&note, &place).map_err(|error| Error::file(&place, error))?;
     Ok(std::mem::take(&mut goal.sidecar.tree))

@@ -12,11 +12,13 @@ use tonic::{Code, Status};
 use crate::{
     clock,
     connection::Client,
-    error::{Kind, Result, never_sent},
+    error::{Error, Kind, Result, never_sent},
 };
 
 /// How long a daemon is waited for that was never seen.
 const UNSEEN: Duration = Duration::from_secs(2);
+/// How long a save or load waits for a daemon that went away: a restart takes less. It has no deadline of its own.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// Pauses between attempts, which grow up to the longest.
 #[derive(Clone, Copy, Debug)]
@@ -39,50 +41,58 @@ impl Backoff {
 #[derive(Debug)]
 pub(crate) struct Attempts<'a> {
     client: &'a Client,
-    number: u64,
+    stream: bool,
+    /// How many reached the daemon and failed.
+    failures: u64,
     backoff: Backoff,
     began: Instant,
-    /// Set by the first failure, or when the call itself is bound by it.
+    /// Set by the first failure, or when the call itself is bound by it; for a stream by each failure that says that the daemon is there.
     deadline: Option<Instant>,
 }
 
 impl<'a> Attempts<'a> {
-    pub(crate) fn new(client: &'a Client) -> Self {
-        Self { client, number: 1, backoff: client.policy.backoff, began: clock::monotonic(), deadline: None }
+    pub(crate) fn new(client: &'a Client, stream: bool) -> Self {
+        Self { client, stream, failures: 0, backoff: client.policy.backoff, began: clock::monotonic(), deadline: None }
     }
 
     /// Until when there are attempts.
     pub(crate) fn deadline(&mut self) -> Instant {
-        *self.deadline.get_or_insert_with(|| clock::monotonic() + self.client.policy.timeout)
+        let patience = if self.stream { AWAY } else { self.client.policy.timeout };
+        *self.deadline.get_or_insert_with(|| clock::monotonic() + patience)
     }
 
     /// Waits until the next attempt is due; answers the failure if there is to be none.
     pub(crate) async fn again(&mut self, status: &Status) -> Result<()> {
-        let (client, mut deadline) = (self.client, self.deadline());
-        let error = client.failed(status);
-        let away = never_sent(status);
+        let (client, error, away) = (self.client, self.client.failed(status), never_sent(status));
         if !away {
             client.seen.store(true, Ordering::Relaxed);
-        } else if !client.seen.load(Ordering::Relaxed) {
+            self.failures += 1;
+            // A stream may have gone on for minutes before.
+            self.deadline = self.deadline.filter(|_| !self.stream);
+        }
+        let mut deadline = self.deadline();
+        if away && !client.seen.load(Ordering::Relaxed) {
             deadline = deadline.min(self.began + UNSEEN);
         }
         let worth_it = if away {
             // What was sent once is not given up because the daemon is away at the moment.
-            client.policy.wait_for_ready || self.number > 1
+            client.policy.wait_for_ready || self.failures > 0
         } else {
-            error.kind() == Kind::Unavailable
-                && error.is_retryable()
-                && status.code() != Code::DeadlineExceeded
-                && client.throttle.allows(&client.policy)
-                && self.number < client.policy.attempts
+            self.passes(&error, status) && client.throttle.allows(&client.policy) && self.failures < client.policy.attempts
         };
         let delay = self.backoff.pause().max(error.retry_delay());
         if !worth_it || clock::monotonic() + delay >= deadline {
             return Err(error);
         }
         tokio::time::sleep(delay).await;
-        self.number += 1;
         Ok(())
+    }
+
+    /// Whether the same may succeed in a moment.
+    fn passes(&self, error: &Error, status: &Status) -> bool {
+        // A unary call's deadline is the caller's and is over; a stream's is the daemon's, which ended it to make room, and says to begin again.
+        let unavailable = error.kind() == Kind::Unavailable && error.is_retryable() && (self.stream || status.code() != Code::DeadlineExceeded);
+        unavailable || (self.stream && error.reason() == "OVERLOADED")
     }
 }
 
@@ -145,7 +155,58 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
     use super::*;
+    use crate::Options;
+
+    fn said(code: Code, reason: &str, delay: Option<Duration>) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, "cloakroom", HashMap::new());
+        if let Some(delay) = delay {
+            details.set_retry_info(Some(delay));
+        }
+        Status::with_error_details(code, "not now", details)
+    }
+
+    #[tokio::test]
+    async fn a_save_or_load_waits_out_what_passes_and_a_unary_call_only_an_outage() {
+        let client = Client::connect("127.0.0.1:1", Options::default()).unwrap();
+        let asked = Duration::from_millis(300);
+        for (code, reason, delay, of_a_stream, of_a_call) in [
+            (Code::Unavailable, "SHUTTING_DOWN", None, true, true),
+            (Code::ResourceExhausted, "OVERLOADED", Some(asked), true, false),
+            (Code::DeadlineExceeded, "DEADLINE", None, true, false),
+            (Code::ResourceExhausted, "QUOTA_EXCEEDED", None, false, false),
+            (Code::ResourceExhausted, "OVERLOADED", Some(Duration::from_mins(1)), false, false),
+            (Code::Aborted, "PARENT_NOT_HEAD", None, false, false),
+        ] {
+            for (mut attempts, wanted) in [(client.attempts_of_a_stream(), of_a_stream), (client.attempts(), of_a_call)] {
+                let began = clock::monotonic();
+                let again = attempts.again(&said(code, reason, delay)).await;
+                assert_eq!(again.is_ok(), wanted, "{reason}: {again:?}");
+                assert!(again.is_err() || began.elapsed() >= delay.unwrap_or_default(), "{reason}");
+                client.throttle.succeeded(&client.policy);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_late_has_its_time_anew_and_not_for_ever() {
+        let client = Client::connect("127.0.0.1:1", Options::default()).unwrap();
+        let mut attempts = client.attempts_of_a_stream();
+        attempts.deadline = Some(clock::monotonic());
+        for _ in 1..client.policy.attempts {
+            attempts.again(&said(Code::Unavailable, "BLOBS_UNAVAILABLE", None)).await.unwrap();
+        }
+        assert!(attempts.again(&said(Code::Unavailable, "BLOBS_UNAVAILABLE", None)).await.is_err());
+        assert!(attempts.deadline() > clock::monotonic() + AWAY / 2);
+        let mut attempts = client.attempts();
+        attempts.deadline = Some(clock::monotonic());
+        assert!(attempts.again(&said(Code::Unavailable, "BLOBS_UNAVAILABLE", None)).await.is_err());
+    }
 
     #[test]
     fn the_published_policy_is_read() {

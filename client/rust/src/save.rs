@@ -13,6 +13,7 @@ use crate::{
     clock,
     connection::Client,
     error::{Error, Result},
+    leftovers,
     pieces::{Piece, cut},
     profiles::{diff, walk},
     progress::{Counter, OnProgress},
@@ -20,7 +21,6 @@ use crate::{
     system::{blocking, portability, quiesced, whole},
     tree::Tree,
     upload::{Sent, Upload},
-    workspace,
 };
 
 /// How often a profile that changes while it is sent is read anew.
@@ -62,11 +62,13 @@ pub struct Saved {
     pub session_etag: String,
     /// What travelled for it.
     pub sent: Sent,
+    /// What went wrong after it was committed; for a person.
+    pub warnings: Vec<String>,
 }
 
 impl Client {
     /// Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels; which that is says the sidecar beside the
-    /// directory, which is written anew at the end. Without a sidecar the whole profile travels and follows the session's head, whatever that is.
+    /// directory, which is written anew at the end; where it cannot be, the save is committed all the same and has a warning. Without a sidecar the whole profile travels and follows the session's head, whatever that is.
     ///
     /// # Errors
     /// As the contract says of `SaveProfile`, and those of the client's own at [`Error::Local`]. Nothing is half saved.
@@ -113,14 +115,14 @@ impl Client {
             match self.upload(Arc::new(upload), &Counter::new(options.progress.clone()), &mut sent).await {
                 Err(error) if error.reason() == "PROFILE_CHANGING" && read < READS => {}
                 Err(error) => return Err(error),
-                Ok(saved) => return self.remember(from, session_id, tree, saved).await,
+                Ok(saved) => return Ok(self.remember(from, session_id, tree, saved).await),
             }
         }
         Err(Error::local("PROFILE_CHANGING", "the profile does not stand still"))
     }
 
     /// Writes down what the directory now holds.
-    async fn remember(&self, directory: PathBuf, session_id: &str, tree: Tree, saved: Saved) -> Result<Saved> {
+    async fn remember(&self, directory: PathBuf, session_id: &str, tree: Tree, mut saved: Saved) -> Saved {
         let sidecar = Sidecar {
             namespace: self.namespace.to_string(),
             session_id: session_id.to_owned(),
@@ -129,14 +131,29 @@ impl Client {
             tree,
         };
         let same = sidecar.tree.manifest_root().as_slice() == saved.snapshot.manifest_root.as_ref();
-        // A repetition answers the first result, which may be of another content than the directory has by now.
-        blocking(move || if same { sidecar.write(&directory) } else { sidecar::remove(&directory) }).await?;
-        Ok(saved)
+        let written = blocking(move || {
+            // A repetition answers the first result, which may be of another content than the directory has by now.
+            let written = if same { sidecar.write(&directory) } else { sidecar::remove(&directory) };
+            written.map_err(|error| forgotten(&directory, &error))
+        });
+        saved.warnings.extend(written.await.err().map(|error| error.to_string()));
+        saved
     }
 }
 
+/// The sidecar says what the directory held before the save: without one, the next save sends the whole profile; with the old one, it is refused.
+fn forgotten(directory: &Path, error: &Error) -> Error {
+    let next = match sidecar::remove(directory) {
+        Ok(()) => "the next save of the directory sends the whole profile".to_owned(),
+        Err(_) => {
+            format!("remove {} before the next save of the directory, which may be refused otherwise", sidecar::path(directory).display())
+        }
+    };
+    Error::local("FILE_SYSTEM", format!("the save is committed, but what the directory holds could not be written down beside it ({error}): {next}"))
+}
+
 fn before(from: PathBuf, namespace: &str, session: &str, force: bool, policy: &str) -> Result<(PathBuf, Option<Sidecar>, v1::Portability)> {
-    workspace::finished(&from)?;
+    leftovers::finished(&from)?;
     if !from.is_dir() {
         return Err(Error::local("PROFILE_MISSING", format!("{} is not a directory: nothing can be saved from it", from.display())));
     }

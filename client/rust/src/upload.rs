@@ -54,7 +54,7 @@ pub(crate) struct Upload {
 impl Client {
     /// Sends a save until it is known to be done or refused.
     pub(crate) async fn upload(&self, upload: Arc<Upload>, counter: &Counter, sent: &mut Sent) -> Result<Saved> {
-        let mut attempts = self.attempts();
+        let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();
             let failure = Arc::new(Mutex::new(None));
@@ -73,15 +73,16 @@ impl Client {
                 Ok(answer) => {
                     let answer = answer.into_inner();
                     let snapshot = answer.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
-                    return Ok(Saved { snapshot, revision: answer.revision, session_etag: answer.session_etag, sent: *sent });
+                    return Ok(Saved { snapshot, revision: answer.revision, session_etag: answer.session_etag, sent: *sent, warnings: Vec::new() });
                 }
                 Err(status) => attempts.again(&status).await?,
             }
             // The save may have been done before its answer was lost.
             match self.save_status(&upload.begin.session_id, &upload.begin.upload_id).await {
-                Ok(crate::Answer { value: Some(snapshot), .. }) => {
+                // With another content it was another save of that name: the daemon refuses this one when it has seen all of it.
+                Ok(crate::Answer { value: Some(snapshot), .. }) if snapshot.manifest_root == upload.root => {
                     let revision = snapshot.revision;
-                    return Ok(Saved { snapshot, revision, session_etag: String::new(), sent: *sent });
+                    return Ok(Saved { snapshot, revision, session_etag: String::new(), sent: *sent, warnings: Vec::new() });
                 }
                 Err(error) if !error.is_retryable() => return Err(error),
                 _ => {}

@@ -24,9 +24,9 @@ const POLLS: usize = 250;
 /// Who holds the lock on this file owns the workspace; the system gives it back when its holder dies, however that happens.
 const LOCK: &str = "lock";
 /// A former directory that is being patched.
-const FORMER: &str = "former";
+pub(crate) const FORMER: &str = "former";
 /// What a load replaces, until what replaces it has come to its place.
-const REPLACED: &str = "replaced";
+pub(crate) const REPLACED: &str = "replaced";
 
 /// An own directory beside another, on the same file system, for what is not finished; only one load at a time has it. It is removed with all its content when dropped: a
 /// caller may give up a load at any moment, and 100 MB must not stay behind. What one left that was killed, the next clears up.
@@ -86,7 +86,7 @@ impl Drop for Workspace {
 }
 
 /// The name is the same for every load into a directory, so that the next one finds what the last one left.
-fn of(directory: &Path) -> PathBuf {
+pub(crate) fn of(directory: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(directory.file_name().unwrap_or_default());
     name.push(".cloakroom-load");
@@ -110,13 +110,21 @@ fn lock(path: &Path) -> Result<Option<File>> {
     Ok(at.symlink_metadata().is_ok_and(|there| there.ino() == own).then_some(file))
 }
 
-/// Brings back what a load that died had taken away whole.
+/// Brings back what a load that died had taken away whole. With a sidecar at its place there was a whole directory since, and somebody wanted it gone.
 fn restore(directory: &Path, space: &Path) -> Result<()> {
-    let (replaced, back) = (space.join(REPLACED), |error| Error::file(directory, error));
-    if directory.symlink_metadata().is_err() && replaced.symlink_metadata().is_ok() {
-        fs::rename(&replaced, directory).map_err(back)?;
+    let (replaced, note) = (space.join(REPLACED), sidecar::path(directory));
+    if note.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    // An empty one says that the directory was still in its place.
+    let whole = fs::remove_dir(&replaced).is_err() && replaced.symlink_metadata().is_ok();
+    let there = directory.symlink_metadata().is_ok();
+    if whole && !there {
+        fs::rename(&replaced, directory).map_err(|error| Error::file(directory, error))?;
+    }
+    if whole != there {
         // Without it, the next load is a full one.
-        let _ = fs::rename(sidecar::path(&replaced), sidecar::path(directory));
+        let _ = fs::rename(sidecar::path(&replaced), note);
     }
     Ok(())
 }
@@ -127,19 +135,6 @@ fn clear(path: &Path) -> Result<()> {
         if at.file_name().is_some_and(|name| name != LOCK) {
             remove(&at).map_err(|error| Error::file(&at, error))?;
         }
-    }
-    Ok(())
-}
-
-/// Refuses a directory that a load has taken away and not brought back: what is there now, if anything, is not what it was.
-///
-/// # Errors
-/// `LOAD_UNFINISHED`.
-pub(crate) fn finished(directory: &Path) -> Result<()> {
-    let (space, there) = (of(directory), |path: PathBuf| path.symlink_metadata().is_ok());
-    if there(space.join(FORMER)) || (there(space.join(REPLACED)) && directory.symlink_metadata().is_err()) {
-        let message = format!("a load into {} is under way or was cut off in the middle: wait for it, or load again; nothing was saved", directory.display());
-        return Err(Error::local("LOAD_UNFINISHED", message));
     }
     Ok(())
 }
@@ -203,33 +198,43 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_load_left_is_refused_to_savers_and_cleared_up_by_the_next_load() {
+    fn what_a_dead_load_left_is_cleared_up_by_the_next() {
         let home = tempfile::tempdir().unwrap();
         let (target, space) = (home.path().join("p"), home.path().join(".p.cloakroom-load"));
         fs::create_dir_all(space.join("former")).unwrap();
         fs::write(space.join("half"), "x").unwrap();
-        for there in [false, true] {
-            if there {
-                make_directory(&target).unwrap();
-            }
-            let error = finished(&target).unwrap_err();
-            assert!(error.reason() == "LOAD_UNFINISHED" && error.to_string().contains(target.to_str().unwrap()), "{error}");
-        }
+        make_directory(&target).unwrap();
         drop(Workspace::beside(&target).unwrap());
         assert_eq!(names(home.path()), ["p"]);
-        finished(&target).unwrap();
     }
 
     #[test]
-    fn what_was_to_be_replaced_comes_back() {
+    fn what_was_to_be_replaced_comes_back_as_far_as_it_was_taken_away() {
+        for (taken, since) in [("the sidecar", false), ("the directory", false), ("the directory", true)] {
+            let home = tempfile::tempdir().unwrap();
+            let (target, space) = (home.path().join("p"), home.path().join(".p.cloakroom-load"));
+            let replaced = space.join("replaced");
+            fs::create_dir_all(if taken == "the sidecar" { &target } else { &replaced }.join("old")).unwrap();
+            fs::create_dir_all(&replaced).unwrap();
+            fs::write(sidecar::path(&replaced), "known").unwrap();
+            if since {
+                fs::write(sidecar::path(&target), "later").unwrap();
+            }
+            drop(Workspace::beside(&target).unwrap());
+            assert_eq!(target.join("old").is_dir(), !since, "{taken}");
+            assert_eq!(fs::read_to_string(sidecar::path(&target)).unwrap(), if since { "later" } else { "known" }, "{taken}");
+            assert_eq!(names(home.path()).len(), if since { 1 } else { 2 }, "{taken}");
+        }
+    }
+
+    #[test]
+    fn what_a_browser_made_meanwhile_gets_no_sidecar_of_another_directory() {
         let home = tempfile::tempdir().unwrap();
         let (target, space) = (home.path().join("p"), home.path().join(".p.cloakroom-load"));
         fs::create_dir_all(space.join("replaced/old")).unwrap();
         fs::write(sidecar::path(&space.join("replaced")), "known").unwrap();
-        assert_eq!(finished(&target).unwrap_err().reason(), "LOAD_UNFINISHED");
+        make_directory(&target).unwrap();
         drop(Workspace::beside(&target).unwrap());
-        assert!(target.join("old").is_dir());
-        assert_eq!(names(home.path()), ["p", "p.cloakroom.json"]);
-        finished(&target).unwrap();
+        assert_eq!(names(home.path()), ["p"]);
     }
 }

@@ -44,8 +44,7 @@ impl Stores {
     pub(super) async fn open(config: &Config) -> Result<Self> {
         // The engine first: it locks the data directory, which also protects a new key file and the local directory of profiles.
         let (metadata, closing) = metadata(config).await?;
-        let opened = keyring(config, &metadata).await;
-        let (blobs, keyring) = match opened {
+        let (blobs, keyring) = match keyring(config, &metadata).await {
             Ok(opened) => opened,
             Err(error) => {
                 closing.close().await;

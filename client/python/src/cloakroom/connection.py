@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from .channel import Channel, Tls, is_local, service_config
-from .errors import CloakroomError, LocalError, Unavailable, from_rpc
+from .errors import CloakroomError, Exhausted, LocalError, Unavailable, from_rpc
 from .v1 import profile_pb2, session_pb2
 
 A = TypeVar("A", bound=Message)
@@ -19,6 +19,7 @@ R = TypeVar("R")
 
 _PACKAGE = "cloakroom.v1"
 _ATTEMPTS = 5
+_OVERLOADED = "OVERLOADED"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -58,8 +59,8 @@ class Connection:
     async def unary(self, service: str, method: str, request: Message, answer: type[A]) -> A:
         """One question, one answer.
 
-        When the connection breaks it is asked again: a read changes nothing, a change carries a request id, and a touch
-        may come twice.
+        When the connection breaks, or the daemon has no room for it now, it is asked again: a read changes nothing, a
+        change carries a request id, and a touch may come twice.
         """
         call, clock = self._call("unary_unary", service, method, answer), asyncio.get_running_loop().time
         deadline = clock() + self._timeout
@@ -70,10 +71,11 @@ class Connection:
                 return response
             except grpc.aio.AioRpcError as failure:
                 error = from_rpc(failure, self.target)
-            broken = isinstance(error, Unavailable) and not error.reason
-            if not broken or attempt == _ATTEMPTS - 1 or clock() >= deadline:
+            wait = (error.retry_delay or 0.0) + pause(attempt)
+            passing = (isinstance(error, Unavailable) and not error.reason) or error.reason == _OVERLOADED
+            if not passing or attempt == _ATTEMPTS - 1 or clock() + wait >= deadline:
                 raise error
-            await asyncio.sleep(pause(attempt))
+            await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
     async def upload(self, method: str, requests: AsyncIterator[Message], answer: type[A]) -> Sent[A]:
@@ -133,7 +135,7 @@ class Connection:
                 call.cancel()
 
     async def retry(self, once: Callable[[CloakroomError | None], Awaitable[R]]) -> R:
-        """Does something as a whole again, a few times, while the daemon is away or files do not stand still.
+        """Does something as a whole again, a few times, while the daemon is away or full, or files do not stand still.
 
         It is told why it failed before.
         """
@@ -143,14 +145,14 @@ class Connection:
                 if isinstance(previous, Unavailable):
                     await self._channel.reach()
                 return await once(previous)
-            except (Unavailable, LocalError) as error:
+            except (Unavailable, Exhausted, LocalError) as error:
                 # What cannot be reached was waited for already.
                 away = isinstance(error, Unavailable) and error.reason != "UNREACHABLE"
-                passing = away or error.reason == "PROFILE_CHANGING"
+                passing = away or error.reason in ("PROFILE_CHANGING", _OVERLOADED)
                 if not passing or attempt == _ATTEMPTS - 1:
                     raise
                 previous = error
-                await asyncio.sleep(error.retry_delay or pause(attempt))
+                await asyncio.sleep((error.retry_delay or 0.0) + pause(attempt))
         raise AssertionError("the last attempt returns or raises")
 
     async def head(self, session_id: str) -> str:

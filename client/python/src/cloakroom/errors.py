@@ -136,10 +136,10 @@ class LocalError(CloakroomError):
     """Something is wrong on this machine, found by the client itself.
 
     Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
-    PROFILE_MISSING (no directory there), FILE_SYSTEM (it refused to read or write), TARGET_EXISTS (a load would
-    overwrite something), CAPTURE_RULE (a bad glob or policy), STATE_UNUSABLE (a storage state that no browser can
-    take), INSECURE (a token would go out in plain text), OPTION (a target that is no address). A path that the contract
-    forbids is PATH_INVALID.
+    PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load took it away, and was killed or is still at it),
+    FILE_SYSTEM (it refused to read or write), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad
+    glob or policy), STATE_UNUSABLE (a storage state that no browser can take), INSECURE (a token would go out in plain
+    text), OPTION (a target that is no address). A path that the contract forbids is PATH_INVALID.
     """
 
 
@@ -149,6 +149,10 @@ class LoadFailed(LocalError):
 
 class PortabilityWarning(UserWarning):
     """A browser on this machine will not find its logins in the loaded profile."""
+
+
+class SidecarWarning(UserWarning):
+    """A save is done, but the directory still counts as what it was before it; the message says what to do."""
 
 
 class NotAProfileWarning(UserWarning):

@@ -4,11 +4,10 @@
 import asyncio
 import ctypes
 import os
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, Self, TypeVar
@@ -16,8 +15,9 @@ from typing import NamedTuple, ParamSpec, Self, TypeVar
 from .capture import running_browser
 from .disk import clone
 from .errors import LocalError
-from .sidecar import Sidecar, beside
+from .sidecar import Sidecar
 from .tree import DIRECTORY, FILE, LINK, Entry, changing, file_system, restat, stat_key
+from .workshop import ASIDE, Space, sweep
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -37,12 +37,15 @@ class Loaded(NamedTuple):
 class Workshop:
     """Where a load is put together: a directory beside the wanted one, and a thread for the work on it.
 
-    In `work` the new files are made. What is left of the workshop in the end is removed.
+    What is left of the workshop in the end is removed.
     """
 
+    #: Where the new files are made.
+    work: Path
+
     def __init__(self, directory: Path, *, replace: bool) -> None:
-        self._shop = beside(directory, "loading")
-        self.work = self._shop / "new"
+        self._space: Space | None = None
+        self._stuck = False
         self._directory, self._replace = directory, replace
         self._thread = ThreadPoolExecutor(1, "cloakroom-load")
 
@@ -60,14 +63,20 @@ class Workshop:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await asyncio.shield(self.run(remove_tree, self._shop))
+            await asyncio.shield(self.run(self._close))
         finally:
             self._thread.shutdown(wait=False)
 
     def _open(self) -> None:
         with file_system():
             self._check()
-            self._shop.mkdir(mode=0o700)
+            self._space = Space(self._directory)
+            self.work = self._space.path / "new"
+
+    def _close(self) -> None:
+        if self._space:
+            with file_system():
+                self._space.close(keep=self._stuck)
 
     def _check(self) -> None:
         top = self._directory
@@ -84,28 +93,54 @@ class Workshop:
 
     def install(self, loaded: Loaded, source: Path | None, sidecar: Sidecar) -> None:
         """Completes the work with the base's files in `source` and puts it in its place; the sidecar follows."""
-        top, note, aside = self._directory, Sidecar.path(self._directory), self._shop / "aside"
+        top, shop = self._directory, self.work.parent
         with file_system():
             self._check()
             if source == top:
                 # What did not change stays where it is. Nobody is to see the directory half changed.
-                top.rename(aside)
-                try:
-                    sidecar.entries.update(patch(aside, self.work, self._shop / "old", loaded))
-                except BaseException:
-                    aside.rename(top)
-                    raise
-                note.unlink(missing_ok=True)
-                aside.rename(top)
+                with self._taken_away() as former:
+                    top.rename(former)
+                    sidecar.entries.update(patch(former, self.work, shop / "old", loaded))
+                    former.rename(top)
             else:
                 sidecar.entries.update(complete(self.work, loaded, source))
-                note.unlink(missing_ok=True)
                 if not os.path.lexists(top):
+                    Sidecar.path(top).unlink(missing_ok=True)
                     self.work.rename(top)
-                elif not exchange(self.work, top):
-                    top.rename(aside)
-                    self.work.rename(top)
+                else:
+                    with self._taken_away() as former:
+                        if not exchange(self.work, top):
+                            top.rename(former)
+                            self.work.rename(top)
             sidecar.write(top)
+            sweep(top)
+
+    @contextmanager
+    def _taken_away(self) -> Iterator[Path]:
+        """While the directory is not to be relied upon its sidecar is gone, and what says so is there before that.
+
+        So nothing is saved of what anybody finds, or makes, in its place after a load that was killed. Where the
+        directory went, if anywhere, it comes back from if this fails.
+        """
+        top, note, aside = self._directory, Sidecar.path(self._directory), self.work.parent / ASIDE
+        former, kept = aside / "former", aside / "sidecar"
+        aside.mkdir(mode=0o700)
+        with suppress(FileNotFoundError):
+            note.rename(kept)
+        try:
+            yield former
+        except BaseException:
+            try:
+                if os.path.lexists(former):
+                    former.rename(top)
+                with suppress(FileNotFoundError):
+                    kept.rename(note)
+                aside.rmdir()
+            except OSError as error:
+                self._stuck = True
+                message = f"{top} cannot be put back ({error}): what it held stays in {aside} until it is loaded again"
+                raise LocalError(message, reason="FILE_SYSTEM") from error
+            raise
 
 
 def complete(work: Path, loaded: Loaded, source: Path | None) -> dict[str, Entry]:
@@ -204,19 +239,3 @@ def exchange(one: Path, other: Path) -> bool:
         libc = ctypes.CDLL(None, use_errno=True)
         return bool(libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
     return False
-
-
-def remove_tree(directory: Path) -> None:
-    """Removes a directory of ours with all its content, also where its modes forbid that."""
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        pass
-    except PermissionError:
-        for folder, _, _ in os.walk(directory):
-            for path in [
-                Path(folder),
-                *(item for item in Path(folder).iterdir() if item.is_dir() and not item.is_symlink()),
-            ]:
-                path.chmod(0o700)
-        shutil.rmtree(directory)

@@ -23,6 +23,7 @@ from .sessions import State, state_bytes
 from .sidecar import Sidecar
 from .tree import DIGEST, DIRECTORY, FILE, LEAF, Difference, Entry, Part, Run, hash_leaves, span
 from .v1 import profile_pb2 as pb
+from .workshop import finished
 
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -249,20 +250,27 @@ class Profiles:
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
-        new: dict[str, Entry] = {}
+        new, root = dict[str, Entry](), b""  # what lies there, and its root once that is known
 
         async def once(previous: CloakroomError | None) -> SaveResult:
-            nonlocal new
-            if previous and (earlier := await link.save_status(session_id, upload_id)).state == pb.SAVE_STATE_COMMITTED:
-                return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
+            nonlocal new, root
+            if root:
+                earlier = await link.save_status(session_id, upload_id)
+                there = earlier.snapshot.manifest_root, earlier.snapshot.has_storage_state
+                # Another content under this upload id is sent, for the daemon to refuse it.
+                if earlier.state == pb.SAVE_STATE_COMMITTED and there == (root, bool(state)):
+                    return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
             old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
             base, former = (old.entries, old.origin) if old else ({}, pb.Portability())
+            await asyncio.to_thread(finished, top)
             origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force, former=former)
-            new = await asyncio.to_thread(walk, top, rules, base)
+            new, root = await asyncio.to_thread(walk, top, rules, base), b""
+            await asyncio.to_thread(finished, top)  # a load may have begun meanwhile
             if not previous:
                 check_profile(top, new)
             delta = await asyncio.to_thread(diff, base, new)
-            end = pb.SaveEnd(manifest_root=await asyncio.to_thread(tree.manifest_root, new.values()))
+            root = await asyncio.to_thread(tree.manifest_root, new.values())
+            end = pb.SaveEnd(manifest_root=root)
             begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
             begin.parent_snapshot_id = old.snapshot_id if old else await link.head(session_id)
             begin.full = bool(begin.parent_snapshot_id and not old)
@@ -286,7 +294,7 @@ class Profiles:
 
         async def done(result: SaveResult) -> SaveResult:
             sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new, result.snapshot.portability)
-            await asyncio.to_thread(sidecar.write, top)
+            await asyncio.to_thread(sidecar.note, top, upload_id)
             return result
 
         return await link.retry(once)

@@ -9,6 +9,7 @@ import json
 import os
 import struct
 import uuid
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .capture import ORIGIN, running_browser
+from .errors import SidecarWarning
 from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
 from .v1.profile_pb2 import Portability
 
@@ -54,6 +56,15 @@ class Sidecar:
             return cls(namespace, session_id, body["snapshot_id"], entries, Portability(**facts))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
             return None
+
+    def note(self, directory: Path, upload_id: str) -> None:
+        """Writes it after a save, which is one whether that can be noted or not."""
+        try:
+            self.write(directory)
+        except OSError as error:
+            told = f"saved as {self.snapshot_id}, but that cannot be noted beside {directory}: {error}"
+            advice = f"once it can, save again with upload_id={upload_id!r}, or the next save counts as another's"
+            warnings.warn(f"{told}; {advice}", SidecarWarning, stacklevel=2)
 
     def write(self, directory: Path) -> None:
         """Puts the sidecar beside its directory, whole or not at all."""
@@ -111,8 +122,8 @@ def _from_json(body: dict[str, Any]) -> Entry:
     root, target, leaves = bytes(32), body.get("target", ""), b""
     if kind == FILE:
         root, leaves = bytes.fromhex(body["root"]), binascii.a2b_base64(body["leaves"])
-        if len(leaves) != -(-size // LEAF) * DIGEST:
-            raise ValueError("leaves are missing")
+        if len(leaves) != -(-size // LEAF) * DIGEST or sha256(leaves).digest() != root:
+            raise ValueError("leaves are missing, or another file's")
     elif kind == LINK:
         root = sha256(target.encode()).digest()
     return Entry(kind, body["path"], body["mode"], int(body["mtime_ns"]), size, root, target, leaves, body["stat"])

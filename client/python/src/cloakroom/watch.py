@@ -54,11 +54,18 @@ def selector(
     return pb.Selector(session_id=session_id, business_id=business_id, email=email, kinds=numbers)
 
 
+def _seen(step: asyncio.Future[WatchEvent]) -> None:
+    """Nobody may be left to hear how a step ended; then it is not to be complained of."""
+    if not step.cancelled():
+        step.exception()
+
+
 class Watch:
     """An iterator of events without an end but `stop`, which goes on by itself when the daemon went away.
 
     When the next event is asked for, the one before counts as applied, and `resume_token` moves on. `async with` waits
-    until the watch is open, so that nothing done inside of it is missed.
+    until the watch is open, so that nothing done inside of it is missed. Whoever gives up waiting, as with
+    `asyncio.wait_for(anext(watch), 5)`, misses nothing either: the next event is given to whoever asks next.
     """
 
     def __init__(
@@ -100,19 +107,23 @@ class Watch:
         if event := self._opened:
             self._opened, self._given = None, event.resume_token
             return event
-        self._step = asyncio.ensure_future(anext(self._events))
+        if not self._step:
+            self._step = asyncio.ensure_future(anext(self._events))
+            self._step.add_done_callback(_seen)
+        step, kept = self._step, False
         try:
-            event = await self._step
+            event = await asyncio.shield(step)
             self._given = event.resume_token
             return event
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if self._stopped and not (task and task.cancelling()):
                 raise StopAsyncIteration from None
+            kept = not step.cancelled()
             # Ctrl-C in a program that does not care: what this module was just waiting for is of no interest.
             raise cancelled.with_traceback(None) from None
         finally:
-            self._step = None
+            self._step = step if kept else None
 
     def stop(self) -> None:
         """Ends the loop over the events, as after the last one, also while it waits: for a signal handler."""
@@ -121,7 +132,10 @@ class Watch:
             self._step.cancel()
 
     async def close(self) -> None:
-        """Ends the watch, when nobody waits for its next event."""
+        """Ends the watch, also while somebody waits for its next event."""
+        self.stop()
+        if self._step:
+            await asyncio.wait([self._step])
         await self._events.aclose()
 
     async def _run(self) -> AsyncGenerator[WatchEvent, None]:

@@ -39,7 +39,8 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
     bar.finish_and_clear();
     let saved = saved?;
     let (snapshot, sent) = (&saved.snapshot, saved.sent);
-    let warnings = if with_state { Vec::new() } else { warnings(&save.directory, snapshot) };
+    let mut warnings = if with_state { Vec::new() } else { warnings(&save.directory, snapshot) };
+    warnings.extend(saved.warnings.iter().cloned());
     for warning in warnings.iter().filter(|_| !output.is_json()) {
         warn(warning);
     }

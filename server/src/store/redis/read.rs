@@ -1,4 +1,4 @@
-//! Reads: one script or one command each.
+//! Reads: one script, one command, or a row of commands that are sent in one go.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use redis::{Value, cmd};
