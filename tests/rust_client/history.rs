@@ -154,52 +154,61 @@ async fn diff_names_files_and_cookies() {
     compared(&stage().await).await;
 }
 
-#[tokio::test]
-async fn snapshots_can_be_handled_on_redis() {
-    let (stage, _redis, _keys) = on_redis().await;
-    undone_and_redone(&stage).await;
-    let more = async |what: &str| Stage {
-        client: Client::connect(&stage.daemon.address(), Options::default()).unwrap(),
-        session: stage.client.sessions().create(new(what)).await.unwrap().value.id,
-        daemon: std::sync::Arc::clone(&stage.daemon),
-        business: what.to_owned(),
-        home: tempfile::tempdir().unwrap(),
-    };
-    marked(&more("marks").await).await;
-    compared(&more("diffs").await).await;
-}
+/// Beside the scenarios.
+mod beside {
+    use super::*;
 
-#[tokio::test]
-async fn command_line_undoes_pins_and_compares() {
-    let stage = stage().await;
-    let [good, bad] = two(&stage).await;
-    let id = stage.session.as_str();
-    let shown = fine(&stage, &["diff", id]).await.out;
-    for line in [
-        "~ Default/Cookies",
-        "+ Default/added  4.8 KiB",
-        "cookies in Default/Cookies:",
-        "  + login.test new",
-        "  - login.test old",
-        "  ~ login.test sid  another value",
-    ] {
-        assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line} in {shown}");
+    #[tokio::test]
+    async fn snapshots_can_be_handled_on_redis() {
+        let (stage, _redis, _keys) = on_redis().await;
+        undone_and_redone(&stage).await;
+        let more = async |what: &str| Stage {
+            client: Client::connect(&stage.daemon.address(), Options::default()).unwrap(),
+            session: stage.client.sessions().create(new(what)).await.unwrap().value.id,
+            daemon: std::sync::Arc::clone(&stage.daemon),
+            business: what.to_owned(),
+            home: tempfile::tempdir().unwrap(),
+        };
+        marked(&more("marks").await).await;
+        compared(&more("diffs").await).await;
     }
-    assert!(!shown.contains("secret"));
-    let json = fine(&stage, &["diff", id, &good[..8], &bad, "--json"]).await.json().remove(0);
-    assert_eq!((json["added_count"].as_i64(), json["cookie_databases"][0]["comparison"].as_str()), (Some(1), Some("KNOWN")));
-    let undone = fine(&stage, &["undo", id]).await.out;
-    assert!(undone.contains(&good) && undone.contains(&format!("cloakroom undo {id} --to {bad}")), "{undone}");
-    let again = fine(&stage, &["undo", id, "--to", &good[..6]]).await.out;
-    assert!(again.contains("already"), "{again}");
-    let json = fine(&stage, &["undo", id, "--to", &bad, "--json"]).await.json().remove(0);
-    assert_eq!((json["snapshot"]["id"].as_str(), json["former_head_snapshot_id"].as_str()), (Some(bad.as_str()), Some(good.as_str())));
-    fine(&stage, &["pin", id, &good[..8], "--note", "the good one"]).await;
-    assert!(fine(&stage, &["snapshots", id]).await.out.contains("pinned: the good one"));
-    fine(&stage, &["unpin", id, &good]).await;
-    stage.client.delete_snapshot(id, &good, Conditions::default()).await.unwrap();
-    assert!(!fine(&stage, &["snapshots", id]).await.out.contains(&good));
-    assert!(fine(&stage, &["snapshots", id, "--deleted"]).await.out.lines().any(|line| line.contains(&good) && line.contains("deleted")));
-    let refused = run(&stage, &["undo", id, "--to", &good]).await;
-    assert!(refused.error(3).contains("was deleted"), "{}", refused.err);
+
+    #[tokio::test]
+    async fn command_line_undoes_pins_and_compares() {
+        let stage = stage().await;
+        let [good, bad] = two(&stage).await;
+        let id = stage.session.as_str();
+        let shown = fine(&stage, &["diff", id]).await.out;
+        for line in [
+            "~ Default/Cookies",
+            "+ Default/added  4.8 KiB",
+            "cookies in Default/Cookies:",
+            "  + login.test new",
+            "  - login.test old",
+            "  ~ login.test sid  another value",
+        ] {
+            assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line} in {shown}");
+        }
+        assert!(!shown.contains("secret"));
+        let json = fine(&stage, &["diff", id, &good[..8], &bad, "--json"]).await.json().remove(0);
+        assert_eq!((json["added_count"].as_i64(), json["cookie_databases"][0]["comparison"].as_str()), (Some(1), Some("KNOWN")));
+        let undone = fine(&stage, &["undo", id]).await.out;
+        assert!(undone.contains(&good) && undone.contains(&format!("cloakroom undo {id} --to {bad}")), "{undone}");
+        let again = fine(&stage, &["undo", id, "--to", &good[..6]]).await.out;
+        assert!(again.contains("already"), "{again}");
+        let json = fine(&stage, &["undo", id, "--to", &bad, "--json"]).await.json().remove(0);
+        assert_eq!((json["snapshot"]["id"].as_str(), json["former_head_snapshot_id"].as_str()), (Some(bad.as_str()), Some(good.as_str())));
+        fine(&stage, &["pin", id, &good[..8], "--note", "the good one"]).await;
+        assert!(fine(&stage, &["snapshots", id]).await.out.contains("pinned: the good one"));
+        fine(&stage, &["unpin", id, &good]).await;
+        let put_away = fine(&stage, &["delete-snapshot", id, &good[..6]]).await.out;
+        assert!(put_away.contains(&format!("cloakroom undelete-snapshot {id} {good}")), "{put_away}");
+        assert!(!fine(&stage, &["snapshots", id]).await.out.contains(&good));
+        assert!(fine(&stage, &["snapshots", id, "--deleted"]).await.out.lines().any(|line| line.contains(&good) && line.contains("deleted")));
+        let refused = run(&stage, &["undo", id, "--to", &good]).await;
+        assert!(refused.error(3).contains("was deleted"), "{}", refused.err);
+        let back = fine(&stage, &["undelete-snapshot", id, &good[..6], "--json"]).await.json().remove(0);
+        assert_eq!(back["snapshot"]["id"].as_str(), Some(good.as_str()));
+        assert!(fine(&stage, &["snapshots", id]).await.out.contains(&good));
+    }
 }

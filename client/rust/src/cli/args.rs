@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::values::duration;
 pub(crate) use self::{
-    history::{Diff, Pin, Snapshots, Undo, Unpin},
+    history::{DeleteSnapshot, Diff, Pin, Snapshots, UndeleteSnapshot, Undo, Unpin},
     profiles::{Load, Save},
     sessions::{Create, List, OwnedBy, Sessions, StorageState, Update},
     watch::{Invalidate, Watch},
@@ -83,6 +83,10 @@ pub(crate) enum Command {
     Pin(Pin),
     /// Let a pinned snapshot go
     Unpin(Unpin),
+    /// Put a snapshot away, never the head or a pinned one; it can be revived for 7 days
+    DeleteSnapshot(DeleteSnapshot),
+    /// Revive a snapshot that was put away
+    UndeleteSnapshot(UndeleteSnapshot),
     /// Show what differs between two snapshots: files, and cookies by host and name
     Diff(Diff),
     /// Print every change as it happens, until interrupted
@@ -149,6 +153,8 @@ mod tests {
             undo s --to x --etag 5 --lease-token 7
             pin s x --note why
             unpin s
+            delete-snapshot s x --etag 5
+            undelete-snapshot s x
             diff s a b
             diff s
             watch --session a --session b --business c --email d --kind profile-saved --resume-file f --interval 1s

@@ -1,4 +1,4 @@
-//! `cloakroom undo`, `pin`, `unpin` and `diff`.
+//! `cloakroom undo`, `pin`, `unpin`, `delete-snapshot`, `undelete-snapshot` and `diff`.
 
 use cloakroom_client::{Client, Conditions, Diff, RestoreOptions, v1};
 use serde_json::{Value, json as object};
@@ -6,7 +6,7 @@ use serde_json::{Value, json as object};
 use crate::cli::{
     Failure, args, json,
     output::{Output, plain, signed_size},
-    profiles::snapshot_id,
+    profiles::{any_snapshot_id, snapshot_id},
     session_id,
 };
 
@@ -42,6 +42,22 @@ pub(crate) async fn unpin(client: &Client, unpin: args::Unpin, output: &mut Outp
     let free = client.unpin(&id, &snapshot, conditions(unpin.conditions)).await?;
     let json = || object!({ "snapshot": json::snapshot(&free), "revision": free.revision });
     output.result(json, || format!("snapshot {} of {id} is not pinned", free.id))
+}
+
+pub(crate) async fn delete(client: &Client, delete: args::DeleteSnapshot, output: &mut Output) -> Result<(), Failure> {
+    let id = session_id(client, &delete.session).await?;
+    let snapshot = snapshot_id(client, &id, &delete.snapshot).await?;
+    let gone = client.delete_snapshot(&id, &snapshot, conditions(delete.conditions)).await?;
+    let json = || object!({ "snapshot": json::snapshot(&gone), "revision": gone.revision });
+    output.result(json, || format!("snapshot {snapshot} of {id} is deleted; `cloakroom undelete-snapshot {id} {snapshot}` revives it for 7 days"))
+}
+
+pub(crate) async fn undelete(client: &Client, undelete: args::UndeleteSnapshot, output: &mut Output) -> Result<(), Failure> {
+    let id = session_id(client, &undelete.session).await?;
+    let snapshot = any_snapshot_id(client, &id, &undelete.snapshot).await?;
+    let back = client.undelete_snapshot(&id, &snapshot, conditions(undelete.conditions)).await?;
+    let json = || object!({ "snapshot": json::snapshot(&back), "revision": back.revision });
+    output.result(json, || format!("snapshot {snapshot} of {id} is back"))
 }
 
 pub(crate) async fn diff(client: &Client, diff: args::Diff, output: &mut Output) -> Result<(), Failure> {

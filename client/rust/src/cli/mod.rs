@@ -129,6 +129,8 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Undo(what) => history::undo(&client, what, output).await,
         Command::Pin(what) => history::pin(&client, what, output).await,
         Command::Unpin(what) => history::unpin(&client, what, output).await,
+        Command::DeleteSnapshot(what) => history::delete(&client, what, output).await,
+        Command::UndeleteSnapshot(what) => history::undelete(&client, what, output).await,
         Command::Diff(what) => history::diff(&client, what, output).await,
         Command::Watch(what) => watch::watch(&client, what, output).await,
         Command::Invalidate(what) => watch::invalidate(&client, what, output).await,

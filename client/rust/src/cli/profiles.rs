@@ -3,7 +3,7 @@
 use std::{fs, future::ready, path::Path};
 
 use cloakroom_client::{Client, Error, LoadOptions, Result, SaveOptions, v1};
-use futures::TryStreamExt as _;
+use futures::{TryStreamExt as _, stream::BoxStream};
 use serde_json::json as object;
 
 use crate::cli::{
@@ -121,6 +121,15 @@ pub(crate) async fn load(client: &Client, load: args::Load, output: &mut Output)
 
 /// The id of the snapshot that a person means: an id, or a prefix that only one of the session's snapshots has.
 pub(crate) async fn snapshot_id(client: &Client, session: &str, given: &str) -> Result<String> {
+    one_of(client.snapshots(session), session, given).await
+}
+
+/// The same, also among those that were deleted.
+pub(crate) async fn any_snapshot_id(client: &Client, session: &str, given: &str) -> Result<String> {
+    one_of(client.all_snapshots(session), session, given).await
+}
+
+async fn one_of(snapshots: BoxStream<'_, Result<v1::Snapshot>>, session: &str, given: &str) -> Result<String> {
     let wanted = given.to_ascii_lowercase();
     if wanted.is_empty() || wanted.len() == ID {
         return Ok(wanted);
@@ -129,7 +138,7 @@ pub(crate) async fn snapshot_id(client: &Client, session: &str, given: &str) -> 
     if !(PREFIX..ID).contains(&wanted.len()) || !wanted.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return failed("OPTION", format!("{given:?} is no snapshot: give its {ID} hexadecimal digits, or at least the first {PREFIX}"));
     }
-    let mut found: Vec<_> = client.snapshots(session).try_filter(|snapshot| ready(snapshot.id.starts_with(&wanted))).try_collect().await?;
+    let mut found: Vec<_> = snapshots.try_filter(|snapshot| ready(snapshot.id.starts_with(&wanted))).try_collect().await?;
     match found.len() {
         0 => failed("SNAPSHOT_NOT_FOUND", format!("session {session} has no snapshot that begins with {wanted}: `cloakroom snapshots {session}` lists them")),
         1 => Ok(found.remove(0).id),

@@ -50,6 +50,26 @@ pub(crate) struct Unpin {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct DeleteSnapshot {
+    /// The session
+    pub(crate) session: String,
+    /// The snapshot: its id, or at least the first 4 digits of it
+    pub(crate) snapshot: String,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UndeleteSnapshot {
+    /// The session
+    pub(crate) session: String,
+    /// The snapshot: its id, or at least the first 4 digits of it (`snapshots --deleted` lists them)
+    pub(crate) snapshot: String,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Diff {
     /// The session
     pub(crate) session: String,
