@@ -25,7 +25,7 @@ from cloakroom import playwright as helpers
 from cloakroom.capture import Capture, running_browser
 from cloakroom.errors import LocalError
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
-from cloakroom.profiles import walk
+from cloakroom.tree import walk
 
 OPTIONS: dict[str, Any] = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
 LOG_IN = """async () => {

@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,10 +21,11 @@ import pytest
 from conftest import CLIENT, scan
 from daemon import Daemon, free_port
 
-from cloakroom import Client, CloakroomError, SaveResult, Watch, errors, selector, tree, wire
+from cloakroom import Client, CloakroomError, SaveResult, Watch, connection, errors, selector, tree, wire
 from cloakroom.capture import Capture
-from cloakroom.profiles import diff, walk
+from cloakroom.profiles import diff
 from cloakroom.sidecar import Sidecar
+from cloakroom.tree import walk
 from cloakroom.v1 import admin_pb2, invalidation_pb2, profile_pb2, profile_pb2_grpc, session_pb2
 
 LEAF = 4096
@@ -442,11 +444,104 @@ async def test_live_browser_refused(client: Client, session: str, tmp_path: Path
 
 async def test_first_save_without_sidecar(client: Client, session: str, tmp_path: Path) -> None:
     first = await client.save(session, fill(tmp_path / "p", {"old": b"old", "same": noise(9000)}))
+    assert first.snapshot.parent_snapshot_id == ""
     other = fill(tmp_path / "other", {"new": b"new", "same": noise(9000)})
-    second = await client.save(session, other)
+    async with refused(client, session, "PARENT_NOT_HEAD") as caught:
+        await client.save(session, other)
+    assert caught.value.metadata["head_snapshot_id"] == first.snapshot.id
+    assert not Sidecar.path(other).exists()
+    second = await client.save(session, other, replace=True)
     assert second.snapshot.parent_snapshot_id == first.snapshot.id
     await client.load(session, tmp_path / "q")
     assert scan(tmp_path / "q") == scan(other)
+    assert (await client.save(session, other, replace=True)).messages == 2, "from the head itself, a difference"
+
+
+async def test_save_into_another_session(
+    client: Client, business: str, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = (await client.sessions.create(business)).session.id
+    await client.save(theirs, fill(tmp_path / "p", {"f": b"theirs"}))
+    await client.load(theirs, tmp_path / "q")
+    before = await client.save(session, fill(tmp_path / "mine", {"f": b"mine"}))
+    sent = list[str]()
+    real = connection.Connection.upload
+
+    async def upload(self: connection.Connection, method: str, *rest: Any) -> Any:
+        sent.append(method)
+        return await real(self, method, *rest)
+
+    monkeypatch.setattr(connection.Connection, "upload", upload)
+    async with refused(client, session, "OTHER_SESSION") as caught:
+        await client.save(session, tmp_path / "q")
+    assert isinstance(caught.value, errors.LocalError)
+    assert f"the profile of session {theirs} " in caught.value.message
+    assert f"{tmp_path / 'q.cloakroom.json'} says so), not of {session}" in caught.value.message
+    assert not sent
+    saved = await client.save(session, tmp_path / "q", replace=True)
+    assert saved.snapshot.parent_snapshot_id == before.snapshot.id
+    assert (await client.sessions.get(session)).session.head_snapshot_id == saved.snapshot.id
+    await client.load(session, tmp_path / "back")
+    assert scan(tmp_path / "back") == scan(tmp_path / "q")
+    assert (await client.save(session, tmp_path / "q")).snapshot.parent_snapshot_id == saved.snapshot.id, "its own now"
+
+
+async def test_save_nothing_refused(client: Client, session: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fill(tmp_path / "caches", {"ShaderCache/data_0": b"x", "SingletonLock": b""})
+    for name in ("empty", "caches"):
+        async with refused(client, session, "NOTHING_TO_SAVE") as caught:
+            await client.save(session, tmp_path / name)
+        assert isinstance(caught.value, errors.LocalError)
+        assert f"nothing in {tmp_path / name} belongs to a profile (capture policy default)" in caught.value.message
+    assert [found async for found in client.snapshots(session)] == []
+    saved = await client.save(session, tmp_path / "caches", force=True)
+    assert saved.snapshot.entry_count == 0
+
+
+async def test_replace_after_lost_race(client: Client, session: str, tmp_path: Path) -> None:
+    await client.save(session, fill(tmp_path / "p", {"f": b"0", "same": noise(9000)}))
+    for worker in ("one", "two"):
+        await client.load(session, tmp_path / worker)
+        fill(tmp_path / worker, {"f": worker.encode()})
+    won = await client.save(session, tmp_path / "one")
+    async with refused(client, session, "PARENT_NOT_HEAD"):
+        await client.save(session, tmp_path / "two")
+    second = await client.save(session, tmp_path / "two", replace=True)
+    assert second.snapshot.parent_snapshot_id == won.snapshot.id
+    found = [snapshot.id async for snapshot in client.snapshots(session)]
+    assert found[:2] == [second.snapshot.id, won.snapshot.id]
+    await client.load(session, tmp_path / "q")
+    assert scan(tmp_path / "q") == scan(tmp_path / "two")
+
+
+async def test_load_never_replaces_unasked(client: Client, session: str, tmp_path: Path) -> None:
+    await client.save(session, fill(tmp_path / "p", {"f": noise(2 << 20)}))
+    target = tmp_path / "q"
+
+    def progress(*_: int) -> None:
+        fill(target, {"mine": b"mine"})
+
+    with pytest.raises(errors.LocalError) as caught:
+        await client.load(session, target, progress=progress)
+    assert failure(caught) == "TARGET_EXISTS"
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {"mine": b"mine"}
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "q"}
+
+
+async def test_storage_state_left_out_warns(client: Client, session: str, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    for place in (top, tmp_path / "q"):
+        saved = await client.save(session, top, storage_state=STATE)
+        if place != top:
+            await client.load(session, place)
+        with pytest.warns(errors.StorageStateWarning, match="session cookies are no longer in what is loaded"):
+            without = await client.save(session, place)
+        assert without.snapshot.parent_snapshot_id == saved.snapshot.id
+        assert not without.snapshot.has_storage_state
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", errors.StorageStateWarning)
+            await client.save(session, place)
 
 
 async def test_delta_save_bytes(client: Client, session: str, tmp_path: Path) -> None:

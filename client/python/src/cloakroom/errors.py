@@ -136,10 +136,11 @@ class LocalError(CloakroomError):
     """Something is wrong on this machine, found by the client itself.
 
     Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
-    PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load took it away, and was killed or is still at it),
-    FILE_SYSTEM (it refused to read or write), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad
-    glob or policy), STATE_UNUSABLE (a storage state that no browser can take), INSECURE (a token would go out in plain
-    text), OPTION (a target that is no address). A path that the contract forbids is PATH_INVALID.
+    PROFILE_MISSING (no directory there), OTHER_SESSION (it is the profile of another session), NOTHING_TO_SAVE (nothing
+    in it belongs to a profile), LOAD_UNFINISHED (a load took it away, and was killed or is still at it), FILE_SYSTEM
+    (it refused to read or write), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or
+    policy), STATE_UNUSABLE (a storage state that no browser can take), INSECURE (a token would go out in plain text),
+    OPTION (a target that is no address). A path that the contract forbids is PATH_INVALID, an argument INVALID_FIELD.
     """
 
 
@@ -153,6 +154,10 @@ class PortabilityWarning(UserWarning):
 
 class SidecarWarning(UserWarning):
     """A save is done, but the directory still counts as what it was before it; the message says what to do."""
+
+
+class StorageStateWarning(UserWarning):
+    """A save leaves out what the snapshot before it had: a storage state, and the session cookies in it."""
 
 
 class NotAProfileWarning(UserWarning):
