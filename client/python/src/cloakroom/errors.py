@@ -14,6 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from .verbs import in_verbs
+
 _DOMAIN = "cloakroom"
 _DETAILS = "grpc-status-details-bin"
 
@@ -71,6 +73,10 @@ class SessionExpired(NotFound):
 
 class SessionDeleted(NotFound):
     """The session was deleted and can be revived with `sessions.undelete`."""
+
+
+class SnapshotDeleted(NotFound):
+    """The snapshot was deleted and can be revived with `undelete_snapshot`."""
 
 
 class ProfileEmpty(NotFound):
@@ -182,6 +188,7 @@ _BY_CODE: dict[grpc.StatusCode, type[CloakroomError]] = {
 _BY_REASON: dict[str, type[CloakroomError]] = {
     "SESSION_EXPIRED": SessionExpired,
     "SESSION_DELETED": SessionDeleted,
+    "SNAPSHOT_DELETED": SnapshotDeleted,
     "PROFILE_EMPTY": ProfileEmpty,
     "ETAG_MISMATCH": EtagMismatch,
     "LEASE_FENCED": LeaseFenced,
@@ -246,6 +253,9 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> CloakroomError:
             advice = error_details_pb2.Help()
             detail.Unpack(advice)
             helps = [f"{link.description} {link.url}".strip() for link in advice.links]
+    if info.domain == _DOMAIN:
+        message, helps = in_verbs(message), [in_verbs(advice) for advice in helps]
+        violations = [(field, in_verbs(description)) for field, description in violations]
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, Internal)
     if info.domain != _DOMAIN:
         if _NOT_GRPC.search(message):

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from . import disk, tree, wire
+from .arguments import checked
 from .capture import Capture, check_profile, describe, obstacles
 from .connection import Connection
 from .errors import CloakroomError, LocalError, PortabilityWarning, must
@@ -152,6 +153,7 @@ class Loader:
         return Loaded(self._entries, self._parts.keys())
 
 
+@checked
 class Profiles:
     """The verbs `load` and `save` of the client."""
 

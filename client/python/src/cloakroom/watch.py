@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from .arguments import looked_at
 from .connection import Connection, pause
 from .errors import Exhausted, Invalid, Unavailable
 from .names import enum_name, enum_of, kind_name
@@ -46,6 +47,7 @@ class WatchEvent:
         return random.uniform(0, self.spread)
 
 
+@looked_at
 def selector(
     *, session_id: str = "", business_id: str = "", email: str = "", kinds: Iterable[str | int] = ()
 ) -> pb.Selector:
