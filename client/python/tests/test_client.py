@@ -28,13 +28,12 @@ from cloakroom import (
     sessions,
     state_name,
     sync,
-    verbs,
     watch,
 )
 from cloakroom.channel import is_local
 from cloakroom.connection import Connection, pause
 from cloakroom.errors import from_rpc
-from cloakroom.v1 import admin_pb2, error_pb2, profile_pb2, session_pb2
+from cloakroom.v1 import error_pb2, profile_pb2, session_pb2
 from cloakroom.v1 import invalidation_pb2 as pb
 
 CODE = grpc.StatusCode
@@ -242,27 +241,6 @@ def test_the_target_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert (target(), target("127.0.0.1:8")) == ("127.0.0.1:7", "127.0.0.1:8")
     monkeypatch.setenv("CLOAKROOM_TARGET", "")
     assert target() == "127.0.0.1:7700"
-
-
-def test_calls_are_told_as_verbs() -> None:
-    services = (admin_pb2, pb, profile_pb2, session_pb2)
-    calls = {
-        method
-        for module in services
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods_by_name
-    }
-    assert calls == set(verbs.VERBS)
-    holders = {"": Client, "sessions": sessions.Sessions, "sessions.storage_state": sessions.StorageStates}
-    for verb in verbs.VERBS.values():
-        holder, _, name = verb.rpartition(".")
-        assert callable(getattr(holders[holder], name)), verb
-    violation = error_details_pb2.BadRequest.FieldViolation(field="to", description="DeleteSession deletes")
-    violations = error_details_pb2.BadRequest(field_violations=[violation])
-    error = failed(CODE.NOT_FOUND, "ListSessions shows those there are", info("SESSION_NOT_FOUND"), violations)
-    assert error.message == "`sessions.list` shows those there are"
-    assert error.violations == [("to", "`sessions.delete` deletes")]
-    assert "ListSessions" in failed(CODE.UNAVAILABLE, "ListSessions").message, "only what the daemon itself said"
 
 
 def test_selectors() -> None:

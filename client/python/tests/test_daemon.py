@@ -936,7 +936,7 @@ async def test_pin_delete_undelete(client: Client, session: str, tmp_path: Path)
         async with refused(client, session, "SNAPSHOT_DELETED") as caught:
             await read(session, good)
         assert isinstance(caught.value, errors.SnapshotDeleted)
-        assert "`undelete_snapshot` revives it" in caught.value.message
+        assert "undeleted until" in caught.value.message
     await client.undelete_snapshot(session, good)
     assert await listed() == [bad, good]
 

@@ -13,6 +13,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import scan, stream, transfer
@@ -382,6 +383,29 @@ async def test_what_appears_at_the_last_moment_stays(
     note = Sidecar.found(target)
     assert note is not None and note.snapshot_id == "mine"
     assert {path.name for path in tmp_path.iterdir()} == {"source", "p", "p.cloakroom.json"}
+
+
+async def test_a_browser_that_starts_while_a_load_runs_keeps_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "p"
+    for top in (source, target):
+        top.mkdir()
+        (top / "f").write_bytes(top.name.encode())
+    real = install.complete
+
+    def complete(*arguments: Any) -> Any:
+        (target / "SingletonLock").symlink_to(f"{socket.gethostname()}-{os.getpid()}")
+        return real(*arguments)
+
+    monkeypatch.setattr(install, "complete", complete)
+    with pytest.raises(LocalError, match=f"process {os.getpid()} runs a browser") as caught:
+        async with Workshop(target, replace=True) as shop:
+            loader = transfer(source, walk(source, FULL, {}), shop.work)
+            await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
+    assert caught.value.reason == "PROFILE_BUSY"
+    assert (target / "f").read_bytes() == b"p"
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "p"}
 
 
 @pytest.mark.parametrize("able", [True, False])

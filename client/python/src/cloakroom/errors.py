@@ -14,8 +14,6 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from .verbs import in_verbs
-
 _DOMAIN = "cloakroom"
 _DETAILS = "grpc-status-details-bin"
 
@@ -253,9 +251,6 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str) -> CloakroomError:
             advice = error_details_pb2.Help()
             detail.Unpack(advice)
             helps = [f"{link.description} {link.url}".strip() for link in advice.links]
-    if info.domain == _DOMAIN:
-        message, helps = in_verbs(message), [in_verbs(advice) for advice in helps]
-        violations = [(field, in_verbs(description)) for field, description in violations]
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, Internal)
     if info.domain != _DOMAIN:
         if _NOT_GRPC.search(message):
