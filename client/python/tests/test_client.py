@@ -19,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 import cloakroom
 from cloakroom import (
     Client,
+    Tls,
     channel,
     connection,
     enum_name,
@@ -202,6 +203,12 @@ def wrongly(verb: Any, *args: Any, **kwargs: Any) -> Any:
         (lambda client: client.watch(resume_token="t"), "resume_token is of type str: it must be bytes"),
         (lambda client: wrongly(selector, session_id=5), "session_id is 5 (int): it must be text (str)"),
         (lambda client: wrongly(Client, 7700), "target is 7700 (int): it must be text (str) or None"),
+        (lambda client: wrongly(Tls, ca="/etc/ca.pem"), "ca is of type str: it must be bytes or None"),
+        (lambda client: wrongly(Client, tls="yes"), "tls is of type str: it must be a Tls or True or False"),
+        (
+            lambda client: client.invalidate(selector()),
+            "selectors is of type Selector: it must be a list, or the like,",
+        ),
         (lambda client: wrongly(Client, token=123), "token is of type int: it must be text (str) or None"),
     ],
 )

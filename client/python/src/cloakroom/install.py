@@ -85,7 +85,7 @@ class Workshop:
         if not os.path.lexists(top):
             return
         if not self._replace:
-            advice = "load into another directory, or ask to replace it"
+            advice = "load into another directory, or say replace=True"
             raise LocalError(f"{top} is there already: {advice}", reason="TARGET_EXISTS")
         if top.is_symlink() or not top.is_dir():
             raise LocalError(f"{top} is not a directory and will not be replaced", reason="TARGET_EXISTS")
