@@ -453,6 +453,30 @@ async def test_what_is_unknown_is_a_reason_to_read_anew() -> None:
     await link.close()
 
 
+async def test_a_reset_is_not_lost_with_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    async def download(self: Connection, method: str, request: Any, *_: Any, **__: Any) -> Any:
+        asked.append(request.resume_token)
+        yield pb.WatchInvalidationsResponse(opened=pb.Opened(revision=7), resume_token=b"new")
+        if len(asked) == 1:
+            raise errors.Unavailable("the connection broke")
+        yield pb.WatchInvalidationsResponse(reset=pb.Reset(reason=pb.Reset.REASON_HISTORY_CHANGED), resume_token=b"new")
+
+    monkeypatch.setattr(Connection, "download", download)
+    link = nowhere()
+    events = watch.Watch(link, [], b"old", None, 5.0)
+    heard = [await anext(events) for _ in range(3)]
+    assert [(event.kind, event.resume_token) for event in heard] == [
+        ("opened", b"old"),
+        ("opened", b"old"),
+        ("reset", b"new"),
+    ]
+    assert asked == [b"old", b"old"]
+    await events.close()
+    await link.close()
+
+
 async def test_where_a_watch_starts() -> None:
     link = nowhere()
     assert watch.Watch(link, [selector(session_id="s")], b"", None, 2.5)._request() == pb.WatchInvalidationsRequest(
