@@ -131,8 +131,9 @@ def save(channel: grpc.Channel, session: str, top: Path, *said: str, upload_id: 
     (*came_from, parent), base, origin = recall(top)
     left = [path for name in ASIDE for path in top.parent.glob(name.format(glob.escape(top.name)))]
     must(not left or top.with_name(f"{top.name}.cloakroom.json").exists(), f"LOAD_UNFINISHED: load it again ({left})")
-    own = not parent or came_from == ["", session]
-    must(own or "--replace" in said, f"OTHER_SESSION: {top} is of session {came_from[1]}: save it there, or --replace")
+    must(top.is_dir(), f"PROFILE_MISSING: there is no directory {top}")
+    own, its = not parent or came_from == ["", session], "/".join(came_from).strip("/")  # with the namespace, if any
+    must(own or "--replace" in said, f"OTHER_SESSION: {top} is of session {its}: save it there, or --replace")
     new = walk(top)
     must(new or "--force" in said, f"NOTHING_TO_SAVE: nothing in {top} belongs to a profile; --force saves even that")
     if "--replace" in said:  # it becomes the head whatever that is; else what does not come from the head is refused

@@ -265,6 +265,9 @@ def test_a_save_goes_on_from_what_its_directory_came_from(
     assert scan(tmp_path / "q") == scan(top)
     with pytest.raises(errors.LocalError, match="OTHER_SESSION"):
         client.save(session, top)
+    Sidecar("default", session, "0" * 32, {}).write(top)
+    with pytest.raises(SystemExit, match=f"of session default/{session}:"):
+        minimal.save(channel, session, top)
 
 
 def test_nothing_is_saved_only_when_forced(channel: grpc.Channel, session: str, tmp_path: Path) -> None:
@@ -272,6 +275,8 @@ def test_nothing_is_saved_only_when_forced(channel: grpc.Channel, session: str, 
     with pytest.raises(SystemExit, match="NOTHING_TO_SAVE"):
         minimal.save(channel, session, top)
     assert minimal.save(channel, session, top, "--force").snapshot.entry_count == 0
+    with pytest.raises(SystemExit, match="PROFILE_MISSING"):
+        minimal.save(channel, session, tmp_path / "gone", "--force")
 
 
 def test_a_storage_state_is_noted_for_the_grown_client(
