@@ -67,6 +67,11 @@ export class Client {
     this.sessions = new Sessions(this.connection);
   }
 
+  /** The namespace that this client asks for; empty for the caller's own. */
+  get namespace() {
+    return this.connection.namespace;
+  }
+
   /**
    * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
    *

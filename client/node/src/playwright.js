@@ -8,9 +8,11 @@
  */
 
 import fs from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { LocalError, ProfileEmpty } from './errors.js';
+import { CloakroomError, Invalid, LocalError, ProfileEmpty } from './errors.js';
+import { isOf, readSidecar } from './sidecar.js';
 import { liveBrowser } from './system.js';
 
 /** @typedef {import('./client.js').Client} Client */
@@ -123,43 +125,120 @@ export async function launch(browserType, directory, { storageState, args = [], 
       metadata: { pid: String(pid) },
     });
   }
+  const wanted = sessionCookies(storageState);
   mend(directory);
   const given = new Set(args.map((arg) => arg.split('=')[0]));
   const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !given.has(flag.split('=')[0])) : [];
   const context = await browserType.launchPersistentContext(directory, { ...options, args: [...ours, ...args] });
-  try {
-    await restore(context, storageState);
-  } catch (error) {
-    await context.close();
-    throw error;
-  }
+  await adding(context, wanted);
   return context;
 }
 
 /**
- * Loads a session's profile and starts a browser on it, with its session cookies. A session that nothing was saved in yet starts with a fresh profile.
+ * @param {Context} context closed if this fails
+ * @param {Cookie[]} cookies
+ */
+async function adding(context, cookies) {
+  try {
+    if (cookies.length > 0) await context.addCookies(cookies);
+  } catch (error) {
+    await context.close();
+    throw error;
+  }
+}
+
+/**
+ * @param {string} directory
+ * @returns {string[] | undefined} the names in it; undefined if there is no directory
+ */
+function contents(directory) {
+  return fs.lstatSync(directory, { throwIfNoEntry: false })?.isDirectory() ? fs.readdirSync(directory) : undefined;
+}
+
+/**
+ * Looks whether what stands at a directory may give way to a session's profile: something of the same session, an empty directory, or nothing.
+ *
+ * @param {string} directory
+ * @param {string} sessionId
+ * @param {string} namespace
+ * @returns {boolean} whether the load is to replace it
+ */
+function givesWay(directory, sessionId, namespace) {
+  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return false;
+  const known = readSidecar(path.resolve(directory));
+  if (contents(directory) && isOf(known, sessionId, namespace)) return true;
+  if (contents(directory)?.length !== 0) {
+    const whose = known ? `is the profile of session ${known.sessionId}` : 'does not come from this session';
+    throw new LocalError(`${directory} is there and ${whose}: choose another directory, or say load: { replace: true } to throw away what is in it`, {
+      reason: 'TARGET_EXISTS',
+    });
+  }
+  // So that what comes into it while the load runs is not replaced.
+  fs.rmdirSync(directory);
+  return false;
+}
+
+/**
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>} the storage state that was put into a session; undefined if there is none of its own
+ */
+async function ownState(client, sessionId, signal) {
+  try {
+    return (await client.sessions.storageState.get(sessionId, { signal })).storageState;
+  } catch (error) {
+    // One that is too large for this call was not put, but saved with an earlier snapshot.
+    const has = error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason);
+    if (!has) throw error;
+    return undefined;
+  }
+}
+
+/** What belongs into `load`, where Playwright has no option of that name and would pass over it. */
+const OF_LOAD = ['snapshotId', 'have', 'replace', 'force', 'withStorageState', 'compress', 'minRevision', 'progress', 'signal'];
+
+/**
+ * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If it was saved without one, those of the storage state
+ * that was put into the session count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
+ * there is one; what else that holds, such as localStorage, has no way into a profile.
  *
  * @template {Context} C
  * @param {Client} client
  * @param {string} sessionId
  * @param {BrowserType<C>} browserType
- * @param {string} directory where the profile goes; what is there is replaced
- * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own for `launchPersistentContext`, such as `headless`, `channel`,
+ *   `viewport` and `proxy`, and in `load` how to load
  * @returns {Promise<C>}
  */
-export async function openContext(client, sessionId, browserType, directory, { load, ...options } = {}) {
+export async function openContext(client, sessionId, browserType, directory, { load = {}, ...options } = {}) {
+  const misplaced = OF_LOAD.find((name) => options[name] !== undefined);
+  if (misplaced) throw Invalid.here(`openContext has no option ${misplaced}: say load: { ${misplaced} }`);
+  if ('storageState' in options)
+    throw Invalid.here("openContext has no option storageState, for it takes the session's: use client.load and launch to give another");
+  const { namespace } = client;
+  const replace = load.replace ?? givesWay(directory, sessionId, namespace);
   let storageState;
+  let isFresh = false;
   try {
-    ({ storageState } = await client.load(sessionId, directory, { replace: true, withStorageState: true, ...load }));
+    const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace });
+    storageState = loaded.storageState;
+    // What was put since belongs to the head, and to no snapshot from before.
+    if (!loaded.snapshot.hasStorageState && !load.snapshotId) storageState = await ownState(client, sessionId, load.signal);
   } catch (error) {
     if (!(error instanceof ProfileEmpty)) throw error;
-    if (fs.existsSync(directory) && fs.readdirSync(directory).length > 0) {
+    if (contents(directory)?.length) {
       throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {
         reason: 'TARGET_EXISTS',
       });
     }
+    storageState = await ownState(client, sessionId, load.signal);
+    isFresh = true;
   }
-  return launch(browserType, directory, { ...options, storageState });
+  const context = await launch(browserType, directory, { ...options, storageState: isFresh ? undefined : storageState });
+  if (isFresh) await adding(context, storageState?.cookies ?? []);
+  return context;
 }
 
 /**

@@ -377,6 +377,27 @@ scenario('storage-state-with-profile', async (t) => {
   assert.equal((await failure(client.sessions.storageState.get(id))).reason, 'STORAGE_STATE_TOO_LARGE');
 });
 
+scenario('storage-state-left-out-warns', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const storageState = { cookies: [], origins: [] };
+  const code = 'CLOAKROOM_NO_STORAGE_STATE';
+  const save = async (/** @type {string} */ name, /** @type {any} */ options) => {
+    const { warnings, snapshot } = await client.save(id, `${directory}/${name}`, options);
+    assert.ok(snapshot.head);
+    return warnings.some((warning) => warning.code === code && warning.message.includes('storageState'));
+  };
+  write(`${directory}/p`, { 'Local State': '{}' });
+  assert.equal(await save('p', { storageState }), false);
+  assert.equal(await save('p', { storageState }), false);
+  await client.load(id, `${directory}/q`);
+  assert.equal(await save('q', {}), true, 'it was loaded with one');
+  assert.equal(await save('q', {}), false);
+  assert.equal(await save('q', { storageState }), false);
+  assert.equal(await save('q', {}), true, 'it was saved with one');
+  assert.equal(await save('q', {}), false);
+});
+
 // --- Save and load
 
 scenario('save-load-roundtrip', async (t) => {
@@ -442,6 +463,17 @@ scenario('load-target-exists', async (t) => {
   assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
 });
 
+scenario('load-never-replaces-unasked', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x' }));
+  const progress = () => void write(`${directory}/q`, { mine: 'since' });
+  const error = await refused(id, ['TARGET_EXISTS'], () => client.load(id, `${directory}/q`, { progress }));
+  assert.ok(error instanceof LocalError);
+  assert.equal(fs.readFileSync(`${directory}/q/mine`, 'utf8'), 'since');
+  assert.deepEqual(fs.readdirSync(directory).sort(), ['p', 'p.cloakroom.json', 'q']);
+});
+
 scenario('capture-rules-apply', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
@@ -479,11 +511,73 @@ scenario('first-save-without-sidecar', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
   const first = await client.save(id, write(`${directory}/p`, { f: 'x', g: 'y' }));
+  assert.deepEqual([first.snapshot.parentSnapshotId, first.snapshot.head], ['', true]);
   write(`${directory}/q`, { f: 'X', h: 'z' });
-  const second = await client.save(id, `${directory}/q`);
-  assert.equal(second.snapshot.parentSnapshotId, first.snapshot.id);
+  const error = await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/q`));
+  assert.ok(error instanceof ParentNotHead);
+  assert.equal(error.metadata.head_snapshot_id, first.snapshot.id);
+  const second = await client.save(id, `${directory}/q`, { replace: true });
+  assert.deepEqual([second.snapshot.parentSnapshotId, second.snapshot.head], [first.snapshot.id, true]);
   await client.load(id, `${directory}/r`);
   assert.deepEqual(picture(`${directory}/r`), picture(`${directory}/q`));
+});
+
+scenario('save-into-another-session', async (t) => {
+  const [mine, other] = [await fresh(), await fresh()];
+  const directory = temporary(t);
+  await client.save(mine.id, write(`${directory}/p`, { f: 'mine' }));
+  const { snapshot: former } = await client.save(other.id, write(`${directory}/q`, { f: 'other' }));
+  await client.load(mine.id, `${directory}/r`);
+  const { connection } = /** @type {any} */ (client);
+  const upload = t.mock.method(connection, 'upload');
+  const error = await refused(other.id, ['OTHER_SESSION'], () => client.save(other.id, `${directory}/r`));
+  assert.ok(error instanceof LocalError && error.message.includes(`session ${mine.id} `), error.message);
+  assert.equal(upload.mock.callCount(), 0);
+  const { snapshot } = await client.save(other.id, `${directory}/r`, { replace: true });
+  assert.deepEqual([snapshot.parentSnapshotId, snapshot.sessionId, snapshot.head], [former.id, other.id, true]);
+  await client.load(other.id, `${directory}/s`);
+  assert.deepEqual(picture(`${directory}/s`), picture(`${directory}/p`));
+  // From now on it is the other's.
+  assert.equal((await client.save(other.id, `${directory}/r`)).snapshot.parentSnapshotId, snapshot.id);
+});
+
+scenario('save-nothing-refused', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const { connection } = /** @type {any} */ (client);
+  const upload = t.mock.method(connection, 'upload');
+  fs.mkdirSync(`${directory}/empty`);
+  const caches = write(`${directory}/caches`, { 'GrShaderCache/data_0': 'x', 'component_crx_cache/y': 'y' });
+  for (const nothing of [`${directory}/empty`, caches]) {
+    const error = await refused(id, ['NOTHING_TO_SAVE'], () => client.save(id, nothing));
+    assert.ok(
+      error instanceof LocalError && error.message.includes(`nothing in ${nothing} `) && error.message.includes('policy default'),
+      error.message,
+    );
+  }
+  assert.equal(upload.mock.callCount(), 0);
+  const { snapshot } = await client.save(id, caches, { force: true });
+  assert.equal(snapshot.entryCount, 0);
+  assert.deepEqual((await client.snapshot(id, { withEntries: true })).entries, []);
+});
+
+scenario('replace-after-lost-race', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x', g: 'same' }));
+  await client.load(id, `${directory}/q`);
+  await client.load(id, `${directory}/r`);
+  fs.writeFileSync(`${directory}/q/f`, 'first');
+  fs.writeFileSync(`${directory}/r/f`, 'second');
+  const { snapshot: first } = await client.save(id, `${directory}/q`);
+  await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/r`));
+  const { snapshot: second } = await client.save(id, `${directory}/r`, { replace: true });
+  assert.deepEqual([second.head, second.parentSnapshotId], [true, first.id]);
+  const listed = [];
+  for await (const one of client.snapshots(id)) listed.push(one.id);
+  assert.deepEqual(listed.slice(0, 2), [second.id, first.id]);
+  await client.load(id, `${directory}/s`);
+  assert.deepEqual(picture(`${directory}/s`), picture(`${directory}/r`));
 });
 
 scenario('delta-save-bytes', async (t) => {
@@ -784,7 +878,7 @@ scenario('save-after-killed-load', async (t) => {
     fs.mkdirSync(`${home}/${other}`, { recursive: true });
   fs.writeFileSync(`${home}/.p.loading-file`, '');
   fs.rmSync(sidecarPath(p));
-  await client.save(id, p);
+  await client.save(id, p, { replace: true });
 });
 
 // --- Watch

@@ -9,6 +9,8 @@ export class Client {
     private connection;
     /** Sessions: one browser identity each. */
     sessions: Sessions;
+    /** The namespace that this client asks for; empty for the caller's own. */
+    get namespace(): string;
     /**
      * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
      *

@@ -88,7 +88,8 @@
  * @property {string} [etag] only if the session still has this
  * @property {number} [leaseToken] the lease under which this is saved
  * @property {Partial<Portability>} [portability] where the profile comes from, as far as the caller knows better; what is not known at all stays as it was loaded
- * @property {boolean} [force] save although a live browser holds the profile; what it has not yet written is then missing
+ * @property {boolean} [replace] make the directory the session's head, whatever is its head now and wherever the directory came from; what was the head stays as an earlier snapshot
+ * @property {boolean} [force] save although a live browser holds the profile, and what it has not yet written is missing; or although there is nothing to save
  * @property {boolean} [compress] pack the data on its way; if not given, unless the daemon is on this host and there is much of it
  * @property {Progress} [progress]
  * @property {AbortSignal} [signal]
@@ -108,7 +109,7 @@
  * @typedef {object} LoadOptions
  * @property {string} [snapshotId] the wanted snapshot; the head if not given
  * @property {string} [have] a directory with a former snapshot of the session: what is unchanged comes from it; with `replace` the directory itself if not given
- * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end
+ * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end; without it nothing is replaced, also not what appears meanwhile
  * @property {boolean} [force] replace it although a live browser holds it
  * @property {boolean} [withStorageState] also the storage state that was saved with the snapshot
  * @property {boolean} [compress] have the data packed on its way; if not given, unless the daemon is on this host
@@ -450,7 +451,11 @@ export type SaveExtras = {
      */
     portability?: Partial<Portability> | undefined;
     /**
-     * save although a live browser holds the profile; what it has not yet written is then missing
+     * make the directory the session's head, whatever is its head now and wherever the directory came from; what was the head stays as an earlier snapshot
+     */
+    replace?: boolean | undefined;
+    /**
+     * save although a live browser holds the profile, and what it has not yet written is missing; or although there is nothing to save
      */
     force?: boolean | undefined;
     /**
@@ -501,7 +506,7 @@ export type LoadOptions = {
      */
     have?: string | undefined;
     /**
-     * put the profile in the place of what is there, in one step at the end
+     * put the profile in the place of what is there, in one step at the end; without it nothing is replaced, also not what appears meanwhile
      */
     replace?: boolean | undefined;
     /**

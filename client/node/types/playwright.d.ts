@@ -44,14 +44,17 @@ export function launch<C extends Context>(browserType: BrowserType<C>, directory
     storageState?: StorageState | string | Uint8Array;
 }): Promise<C>;
 /**
- * Loads a session's profile and starts a browser on it, with its session cookies. A session that nothing was saved in yet starts with a fresh profile.
+ * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If it was saved without one, those of the storage state
+ * that was put into the session count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
+ * there is one; what else that holds, such as localStorage, has no way into a profile.
  *
  * @template {Context} C
  * @param {Client} client
  * @param {string} sessionId
  * @param {BrowserType<C>} browserType
- * @param {string} directory where the profile goes; what is there is replaced
- * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own for `launchPersistentContext`, such as `headless`, `channel`,
+ *   `viewport` and `proxy`, and in `load` how to load
  * @returns {Promise<C>}
  */
 export function openContext<C extends Context>(client: Client, sessionId: string, browserType: BrowserType<C>, directory: string, { load, ...options }?: Record<string, any> & {
