@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 
 import { Connection } from './connection.js';
 import { date, short, snapshot } from './messages.js';
+import { CALL, CLIENT, LOAD, READ, REQUEST, SAVE, TLS, WATCH, check, checkOptions } from './options.js';
 import { load, save } from './profiles.js';
 import { Sessions } from './sessions.js';
 import { saveStatus } from './transfers.js';
@@ -57,10 +58,13 @@ const entryKinds = { ENTRY_KIND_FILE: 'file', ENTRY_KIND_DIRECTORY: 'directory',
 /** A client of one cloakroomd, or of several replicas behind one address. */
 export class Client {
   /**
-   * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
+   * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`; if not given that of the environment variable
+   *   `CLOAKROOM_TARGET`, or else `127.0.0.1:7700`
    * @param {import('./connection.js').ClientOptions} [options]
    */
-  constructor(target = '127.0.0.1:7700', options = {}) {
+  constructor(target = process.env.CLOAKROOM_TARGET || '127.0.0.1:7700', options = {}) {
+    checkOptions('new Client', options, CLIENT);
+    if (typeof options.tls === 'object') checkOptions('new Client', options.tls, TLS, 'tls.');
     /** @private */
     this.connection = new Connection(target, options);
     /** Sessions: one browser identity each. */
@@ -80,7 +84,8 @@ export class Client {
    * @param {import('./messages.js').LoadOptions} [options]
    * @returns {Promise<import('./messages.js').Loaded>}
    */
-  load(sessionId, directory, options) {
+  async load(sessionId, directory, options = {}) {
+    check('load', { sessionId, directory }, options, LOAD);
     return load(this.connection, sessionId, directory, options);
   }
 
@@ -92,7 +97,8 @@ export class Client {
    * @param {import('./messages.js').SaveOptions} [options]
    * @returns {Promise<import('./messages.js').Saved>}
    */
-  save(sessionId, directory, options) {
+  async save(sessionId, directory, options = {}) {
+    check('save', { sessionId, directory }, options, SAVE);
     return save(this.connection, sessionId, directory, options);
   }
 
@@ -104,7 +110,8 @@ export class Client {
    * @param {CallOptions} [options]
    * @returns {Promise<{ state: 'UNKNOWN' | 'COMMITTED', snapshot: Snapshot | undefined, revision: number }>}
    */
-  saveStatus(sessionId, uploadId, options) {
+  async saveStatus(sessionId, uploadId, options = {}) {
+    check('saveStatus', { sessionId, uploadId }, options, CALL);
     return saveStatus(this.connection, sessionId, uploadId, options);
   }
 
@@ -115,7 +122,9 @@ export class Client {
    * @param {ReadOptions & { pageSize?: number }} [options]
    * @returns {AsyncGenerator<Snapshot, void, void>}
    */
-  async *snapshots(sessionId, { pageSize, minRevision, ...call } = {}) {
+  async *snapshots(sessionId, options = {}) {
+    check('snapshots', { sessionId }, options, { ...READ, pageSize: 'count' });
+    const { pageSize, minRevision, ...call } = options;
     for (let pageToken = ''; ;) {
       const page = await this.connection.unary('ProfileService', 'listSnapshots', { sessionId, pageSize, pageToken, minRevision }, call);
       for (const message of page.snapshots) yield snapshot(message);
@@ -131,7 +140,9 @@ export class Client {
    * @param {ReadOptions & { snapshotId?: string, withEntries?: boolean }} [options] `snapshotId`: the head if not given
    * @returns {Promise<Snapshot & { entries: ListedEntry[] | undefined }>}
    */
-  async snapshot(sessionId, { snapshotId, withEntries = false, minRevision, ...call } = {}) {
+  async snapshot(sessionId, options = {}) {
+    check('snapshot', { sessionId }, options, { ...READ, snapshotId: 'text', withEntries: 'flag' });
+    const { snapshotId, withEntries = false, minRevision, ...call } = options;
     /** @type {ListedEntry[]} */
     const entries = [];
     for (let pageToken = '', id = snapshotId; ;) {
@@ -153,7 +164,8 @@ export class Client {
    * @param {import('./watch.js').WatchOptions} [options]
    * @returns {Watch}
    */
-  watch(options) {
+  watch(options = {}) {
+    check('watch', {}, options, WATCH);
     return new Watch(this.connection, options);
   }
 
@@ -164,8 +176,10 @@ export class Client {
    * @param {CallOptions & { reason?: string, validateOnly?: boolean, requestId?: string }} [options] `validateOnly`: only count them
    * @returns {Promise<{ sessionCount: number, revision: number }>}
    */
-  async invalidate(selectors, { signal, timeoutSeconds, ...options } = {}) {
-    const request = { selectors, requestId: randomUUID(), ...options };
+  async invalidate(selectors, options = {}) {
+    check('invalidate', { selectors }, options, { ...REQUEST, reason: 'text', validateOnly: 'flag' });
+    const { signal, timeoutSeconds, ...rest } = options;
+    const request = { selectors, requestId: randomUUID(), ...rest };
     return this.connection.unary('InvalidationService', 'invalidate', request, { signal, timeoutSeconds });
   }
 
@@ -175,7 +189,8 @@ export class Client {
    * @param {CallOptions} [options]
    * @returns {Promise<ServerInfo>}
    */
-  async serverInfo(options) {
+  async serverInfo(options = {}) {
+    check('serverInfo', {}, options, CALL);
     const answer = await this.connection.unary('AdminService', 'getServerInfo', {}, options);
     const store = (/** @type {any} */ info) => ({
       engine: '',

@@ -55,10 +55,11 @@ export class Invalid extends CloakroomError {
   /**
    * @param {string} message
    * @param {string} [reason]
+   * @param {Violation[]} [violations]
    * @returns {Invalid} found by this client, before anything was sent
    */
-  static here(message, reason = 'INVALID_FIELD') {
-    return new Invalid(message, { code: 'INVALID_ARGUMENT', reason });
+  static here(message, reason = 'INVALID_FIELD', violations = []) {
+    return new Invalid(message, { code: 'INVALID_ARGUMENT', reason, violations });
   }
 }
 /** There is no such session, snapshot, profile or storage state; `reason` says which. */
@@ -179,6 +180,38 @@ const byCode = {
   CANCELLED: Cancelled,
 };
 
+/** What this client calls the calls that the daemon speaks of. */
+const verbs = /** @type {Record<string, string>} */ ({
+  CreateSession: 'sessions.create',
+  GetSession: 'sessions.get',
+  BatchGetSessions: 'sessions.batchGet',
+  UpdateSession: 'sessions.update',
+  DeleteSession: 'sessions.delete',
+  UndeleteSession: 'sessions.undelete',
+  ListSessions: 'sessions.list',
+  GetActiveSession: 'sessions.active',
+  TouchSession: 'sessions.touch',
+  TransitionSession: 'sessions.transition',
+  ResolveSession: 'sessions.resolve',
+  GetStorageState: 'sessions.storageState.get',
+  PutStorageState: 'sessions.storageState.put',
+  SaveProfile: 'save',
+  GetSaveStatus: 'saveStatus',
+  LoadProfile: 'load',
+  ListSnapshots: 'snapshots',
+  GetSnapshot: 'snapshot',
+  WatchInvalidations: 'watch',
+  GetServerInfo: 'serverInfo',
+});
+
+/**
+ * @param {string} text of the daemon
+ * @returns {string} the same in this client's words
+ */
+function inOwnWords(text) {
+  return text.replace(/\b[A-Z][a-z]+[A-Z][A-Za-z]+\b/g, (name) => (Object.hasOwn(verbs, name) ? verbs[name] : name));
+}
+
 const details = loadSync(['google/rpc/status.proto', 'google/rpc/error_details.proto'], {
   includeDirs: [errorProtoDirectory],
   longs: Number,
@@ -212,9 +245,9 @@ function factsOf(bytes) {
       if (type === 'google.rpc.ErrorInfo') Object.assign(facts, { reason: detail.reason, metadata: detail.metadata });
       if (type === 'google.rpc.RetryInfo') facts.retryDelaySeconds = Number(detail.retryDelay?.seconds ?? 0) + (detail.retryDelay?.nanos ?? 0) / 1e9;
       for (const { field, type: kind, subject, description } of detail.fieldViolations ?? detail.violations ?? []) {
-        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description });
+        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description: inOwnWords(description) });
       }
-      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description, url: link });
+      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description: inOwnWords(description), url: link });
     }
   } catch {
     return facts;
@@ -253,13 +286,14 @@ export function fromGrpc(error, target) {
   // Not the daemon's own words, but the network's or those of whatever else is there.
   const foreign = !bytes && (code === 'UNIMPLEMENTED' || /HTTP status code [1-4]|content-type/i.test(error.details));
   if (foreign) return notCloakroom(error, target);
+  const said = inOwnWords(error.details);
   const message =
     !bytes && code === 'UNAVAILABLE'
       ? `the connection to cloakroomd at ${target ?? 'the given address'} broke (${error.details}): check that it runs, and try again`
       : [
-          error.details,
-          ...(facts.violations ?? []).map(({ subject, description }) => (error.details.includes(description) ? '' : `${subject}: ${description}`)),
-          ...(facts.help ?? []).map(({ description }) => (error.details.includes(description) ? '' : description)),
+          said,
+          ...(facts.violations ?? []).map(({ subject, description }) => (said.includes(description) ? '' : `${subject}: ${description}`)),
+          ...(facts.help ?? []).map(({ description }) => (said.includes(description) ? '' : description)),
         ]
           .filter(Boolean)
           .join('; ');

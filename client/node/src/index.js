@@ -23,6 +23,7 @@ export * from './errors.js';
 /** @typedef {import('./messages.js').Saved} Saved */
 /** @typedef {import('./messages.js').SaveOptions} SaveOptions */
 /** @typedef {import('./messages.js').Warning} Warning */
+/** @typedef {import('./sessions.js').StoredState} StoredState */
 /** @typedef {import('./watch.js').Selector} Selector */
 /** @typedef {import('./watch.js').WatchEvent} WatchEvent */
 /** @typedef {import('./watch.js').WatchOptions} WatchOptions */

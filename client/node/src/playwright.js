@@ -12,6 +12,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { CloakroomError, Invalid, LocalError, ProfileEmpty } from './errors.js';
+import { LOAD, SAVE, check } from './options.js';
 import { isOf, readSidecar } from './sidecar.js';
 import { liveBrowser } from './system.js';
 
@@ -33,7 +34,8 @@ import { liveBrowser } from './system.js';
  * What of a Playwright `BrowserType` is used here.
  *
  * @template {Context} C
- * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: any): Promise<C> }} BrowserType
+ * @template [O=any] the options of `launchPersistentContext`
+ * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: O): Promise<C> }} BrowserType
  */
 
 /**
@@ -111,13 +113,15 @@ export async function restore(context, storageState) {
  * Opens a persistent context on a profile, with the session cookies of a storage state.
  *
  * @template {Context} C
- * @param {BrowserType<C>} browserType such as `chromium`
+ * @template O
+ * @param {BrowserType<C, O>} browserType such as `chromium`
  * @param {string} directory the profile
- * @param {Record<string, any> & { args?: string[], storageState?: StorageState | string | Uint8Array }} [options] those of Playwright's
- *   `launchPersistentContext`, and the storage state that was saved with the profile
+ * @param {O & { args?: string[], storageState?: StorageState | string | Uint8Array }} [given] the options of Playwright's `launchPersistentContext`, and the storage state that
+ *   was saved with the profile
  * @returns {Promise<C>}
  */
-export async function launch(browserType, directory, { storageState, args = [], ...options } = {}) {
+export async function launch(browserType, directory, given) {
+  const { storageState, args = [], ...options } = /** @type {Record<string, any>} */ (given ?? {});
   const pid = liveBrowser(directory);
   if (pid) {
     throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it first`, {
@@ -127,9 +131,9 @@ export async function launch(browserType, directory, { storageState, args = [], 
   }
   const wanted = sessionCookies(storageState);
   mend(directory);
-  const given = new Set(args.map((arg) => arg.split('=')[0]));
-  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !given.has(flag.split('=')[0])) : [];
-  const context = await browserType.launchPersistentContext(directory, { ...options, args: [...ours, ...args] });
+  const said = new Set(args.map((/** @type {string} */ arg) => arg.split('=')[0]));
+  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !said.has(flag.split('=')[0])) : [];
+  const context = await browserType.launchPersistentContext(directory, /** @type {any} */ ({ ...options, args: [...ours, ...args] }));
   await adding(context, wanted);
   return context;
 }
@@ -195,25 +199,26 @@ async function ownState(client, sessionId, signal) {
   }
 }
 
-/** What belongs into `load`, where Playwright has no option of that name and would pass over it. */
-const OF_LOAD = ['snapshotId', 'have', 'replace', 'force', 'withStorageState', 'compress', 'minRevision', 'progress', 'signal'];
-
 /**
  * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If it was saved without one, those of the storage state
  * that was put into the session count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
  * there is one; what else that holds, such as localStorage, has no way into a profile.
  *
  * @template {Context} C
+ * @template O
  * @param {Client} client
  * @param {string} sessionId
- * @param {BrowserType<C>} browserType
+ * @param {BrowserType<C, O>} browserType
  * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
- * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own for `launchPersistentContext`, such as `headless`, `channel`,
- *   `viewport` and `proxy`, and in `load` how to load
+ * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
+ *   and in `load` how to load
  * @returns {Promise<C>}
  */
-export async function openContext(client, sessionId, browserType, directory, { load = {}, ...options } = {}) {
-  const misplaced = OF_LOAD.find((name) => options[name] !== undefined);
+export async function openContext(client, sessionId, browserType, directory, given) {
+  const { load = {}, ...options } = /** @type {Record<string, any>} */ (given ?? {});
+  check('openContext', { sessionId, directory }, { load }, { load: LOAD });
+  // Playwright has no options of these names, and would pass over them.
+  const misplaced = Object.keys(LOAD).find((name) => options[name] !== undefined);
   if (misplaced) throw Invalid.here(`openContext has no option ${misplaced}: say load: { ${misplaced} }`);
   if ('storageState' in options)
     throw Invalid.here("openContext has no option storageState, for it takes the session's: use client.load and launch to give another");
@@ -236,7 +241,7 @@ export async function openContext(client, sessionId, browserType, directory, { l
     storageState = await ownState(client, sessionId, load.signal);
     isFresh = true;
   }
-  const context = await launch(browserType, directory, { ...options, storageState: isFresh ? undefined : storageState });
+  const context = await launch(browserType, directory, /** @type {any} */ ({ ...options, storageState: isFresh ? undefined : storageState }));
   if (isFresh) await adding(context, storageState?.cookies ?? []);
   return context;
 }
@@ -253,6 +258,8 @@ export async function openContext(client, sessionId, browserType, directory, { l
  * @returns {Promise<import('./messages.js').Saved>}
  */
 export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
+  // Before the browser is closed.
+  check('saveContext', { sessionId, directory }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
   const storageState = await capture(context, { indexedDB });
   const browserVersion = context.browser()?.version();
   await context.close();

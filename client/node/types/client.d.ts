@@ -1,7 +1,8 @@
 /** A client of one cloakroomd, or of several replicas behind one address. */
 export class Client {
     /**
-     * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
+     * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`; if not given that of the environment variable
+     *   `CLOAKROOM_TARGET`, or else `127.0.0.1:7700`
      * @param {import('./connection.js').ClientOptions} [options]
      */
     constructor(target?: string, options?: import("./connection.js").ClientOptions);
@@ -49,7 +50,7 @@ export class Client {
      * @param {ReadOptions & { pageSize?: number }} [options]
      * @returns {AsyncGenerator<Snapshot, void, void>}
      */
-    snapshots(sessionId: string, { pageSize, minRevision, ...call }?: ReadOptions & {
+    snapshots(sessionId: string, options?: ReadOptions & {
         pageSize?: number;
     }): AsyncGenerator<Snapshot, void, void>;
     /**
@@ -59,7 +60,7 @@ export class Client {
      * @param {ReadOptions & { snapshotId?: string, withEntries?: boolean }} [options] `snapshotId`: the head if not given
      * @returns {Promise<Snapshot & { entries: ListedEntry[] | undefined }>}
      */
-    snapshot(sessionId: string, { snapshotId, withEntries, minRevision, ...call }?: ReadOptions & {
+    snapshot(sessionId: string, options?: ReadOptions & {
         snapshotId?: string;
         withEntries?: boolean;
     }): Promise<Snapshot & {
@@ -83,7 +84,7 @@ export class Client {
         sessionId?: string;
         businessId?: string;
         email?: string;
-    }[], { signal, timeoutSeconds, ...options }?: CallOptions & {
+    }[], options?: CallOptions & {
         reason?: string;
         validateOnly?: boolean;
         requestId?: string;

@@ -52,9 +52,10 @@ export class Invalid extends CloakroomError {
     /**
      * @param {string} message
      * @param {string} [reason]
+     * @param {Violation[]} [violations]
      * @returns {Invalid} found by this client, before anything was sent
      */
-    static here(message: string, reason?: string): Invalid;
+    static here(message: string, reason?: string, violations?: Violation[]): Invalid;
 }
 /** There is no such session, snapshot, profile or storage state; `reason` says which. */
 export class NotFound extends CloakroomError {

@@ -20,6 +20,7 @@ export type LoadOptions = import("./messages.js").LoadOptions;
 export type Saved = import("./messages.js").Saved;
 export type SaveOptions = import("./messages.js").SaveOptions;
 export type Warning = import("./messages.js").Warning;
+export type StoredState = import("./sessions.js").StoredState;
 export type Selector = import("./watch.js").Selector;
 export type WatchEvent = import("./watch.js").WatchEvent;
 export type WatchOptions = import("./watch.js").WatchOptions;
