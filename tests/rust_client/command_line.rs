@@ -13,20 +13,20 @@ use serde_json::Value;
 use super::{Stage, assert_same, name, stage, write};
 
 /// What a run of the command line came to.
-struct Ran {
+pub(super) struct Ran {
     code: Option<i32>,
-    out: String,
-    err: String,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Ran {
     /// Standard output as JSON, one value a line.
-    fn json(&self) -> Vec<Value> {
+    pub(super) fn json(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
     /// The one line that an error is.
-    fn error(&self, code: i32) -> &str {
+    pub(super) fn error(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert_eq!(self.err.lines().count(), 1, "{}", self.err);
         assert!(self.err.starts_with("cloakroom: "), "{}", self.err);
@@ -46,12 +46,12 @@ async fn run_at(target: &str, arguments: &[&str]) -> Ran {
     Ran { code, out: process.stdout(), err: process.stderr() }
 }
 
-async fn run(stage: &Stage, arguments: &[&str]) -> Ran {
+pub(super) async fn run(stage: &Stage, arguments: &[&str]) -> Ran {
     run_at(&stage.daemon.address(), arguments).await
 }
 
 /// A run that ends well.
-async fn fine(stage: &Stage, arguments: &[&str]) -> Ran {
+pub(super) async fn fine(stage: &Stage, arguments: &[&str]) -> Ran {
     let ran = run(stage, arguments).await;
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{arguments:?}");
     ran

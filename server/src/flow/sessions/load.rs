@@ -84,6 +84,12 @@ impl Loaded {
         Revision(self.mark(mark::STATE))
     }
 
+    /// Whether its storage state is one that a save or a restore brought along, and so lies in a snapshot too.
+    #[must_use]
+    pub fn storage_state_is_saved(&self) -> bool {
+        self.state_revision() != Revision::ZERO && self.mark(mark::BROUGHT) == self.mark(mark::STATE)
+    }
+
     /// Its state as callers see it: one whose time is over is EXPIRED also before the sweeper says so.
     #[must_use]
     pub fn state(&self) -> State {

@@ -36,6 +36,9 @@ pub enum Start {
     After(Revision),
     /// After a position that a message carried.
     Resume(History, Revision),
+    /// After a position that another store gave out, as before a data directory or a master key was made anew: nothing of it can be continued. The history that it names must
+    /// not be this one.
+    Foreign(History),
 }
 
 /// What a subscriber hears.
@@ -119,7 +122,7 @@ impl Subscriber {
             // A token from before there was any history stands at its beginning. One that stands at revision 0 of a history does not go on in another: what that one
             // acknowledged later may be lost, and was never heard of.
             Start::Resume(history, revision) if *history == ring.history || (history.0.is_empty() && *revision == Revision::ZERO) => known(*revision),
-            Start::Resume(..) => None,
+            Start::Resume(..) | Start::Foreign(_) => None,
         };
         let at = position.unwrap_or(ring.through);
         let mode = if ring.go_live(id, at) { Mode::Live } else { Mode::CatchUp(ResetReason::Compacted) };
@@ -163,6 +166,11 @@ impl Subscriber {
                 return Ok(Some(self.message(event)));
             }
         }
+    }
+
+    /// The history in which it stands; empty before there was any change.
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     /// A moment up to which nothing is missing from what was said: the log was read to its end then or later. None before the first time.

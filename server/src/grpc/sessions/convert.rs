@@ -61,7 +61,7 @@ pub(super) fn session(view: View) -> api::Session {
 }
 
 /// The conditions of a write.
-pub(super) fn conditions(etag: String, lease_token: i64, request_id: &str) -> Result<Conditions> {
+pub(in crate::grpc) fn conditions(etag: String, lease_token: i64, request_id: &str) -> Result<Conditions> {
     if etag.len() > MAX_ETAG {
         return Err(Error::field("etag", format!("etag has {} bytes; give back the one of an answer, which has at most {MAX_ETAG}", etag.len())));
     }
