@@ -68,6 +68,8 @@ export class NotFound extends CloakroomError {}
 export class SessionExpired extends NotFound {}
 /** The session was deleted and can be revived with `sessions.undelete`. */
 export class SessionDeleted extends NotFound {}
+/** The snapshot was deleted and can be revived with `undeleteSnapshot`. */
+export class SnapshotDeleted extends NotFound {}
 /** Nothing was ever saved in the session: start with a fresh profile. */
 export class ProfileEmpty extends NotFound {}
 /** A session with this id exists, or existed and can still be revived. */
@@ -82,7 +84,7 @@ export class LeaseFenced extends Conflict {}
 export class ParentNotHead extends Conflict {}
 /** Other writers were faster several times in a row. */
 export class Contention extends Conflict {}
-/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a missing key. */
+/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a snapshot that is held, a missing key. */
 export class Refused extends CloakroomError {}
 /** The credentials are missing, or do not allow this call in this namespace. */
 export class Denied extends CloakroomError {}
@@ -156,6 +158,7 @@ export function isOverload(error) {
 const byReason = {
   SESSION_EXPIRED: SessionExpired,
   SESSION_DELETED: SessionDeleted,
+  SNAPSHOT_DELETED: SnapshotDeleted,
   PROFILE_EMPTY: ProfileEmpty,
   ETAG_MISMATCH: EtagMismatch,
   LEASE_FENCED: LeaseFenced,
@@ -200,6 +203,11 @@ const verbs = /** @type {Record<string, string>} */ ({
   LoadProfile: 'load',
   ListSnapshots: 'snapshots',
   GetSnapshot: 'snapshot',
+  RestoreSnapshot: 'restore',
+  PinSnapshot: 'pin',
+  DeleteSnapshot: 'deleteSnapshot',
+  UndeleteSnapshot: 'undeleteSnapshot',
+  DiffSnapshots: 'diff',
   WatchInvalidations: 'watch',
   GetServerInfo: 'serverInfo',
 });

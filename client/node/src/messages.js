@@ -63,13 +63,17 @@
  * @property {number} revision the revision of its commit
  * @property {boolean} head it is what `load` gives by default
  * @property {string} uploadId the upload that made it
+ * @property {Date | undefined} pinTime when it was pinned; undefined while it is not
+ * @property {string} pinNote why it is pinned
+ * @property {Date | undefined} deleteTime when it was deleted; undefined while it is not
+ * @property {Date | undefined} expireTime of a deleted one: until when it can be revived
  */
 
 /**
  * What happened.
  *
  * @typedef {'SESSION_CREATED' | 'SESSION_UPDATED' | 'SESSION_TRANSITIONED' | 'SESSION_DELETED' | 'SESSION_EXPIRED' | 'SESSION_UNDELETED' | 'SESSION_PURGED'
- *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'INVALIDATED'} ChangeKind
+ *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'PROFILE_RESTORED' | 'SNAPSHOT_CHANGED' | 'INVALIDATED'} ChangeKind
  */
 
 /**
@@ -85,7 +89,7 @@
  * @property {Buffer} previousEmailHmac the same before the change, if another
  * @property {SessionState | ''} state its state after the change
  * @property {SessionState | ''} previousState its state before the change, if another
- * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED`
+ * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED` and `PROFILE_RESTORED`; the snapshot that changed, for `SNAPSHOT_CHANGED`
  * @property {string} reason why, as given by the caller of `invalidate` or `transition`
  */
 
@@ -233,6 +237,9 @@ export function snapshot(message) {
     portability: { os, brand, browserVersion, passwordStore, quiesced, capturePolicy },
     createTime: date(message.createTime),
     revision: Number(message.revision),
+    pinTime: date(message.pinTime),
+    deleteTime: date(message.deleteTime),
+    expireTime: date(message.expireTime),
   };
 }
 

@@ -8,14 +8,16 @@ import fs from 'node:fs';
 import os from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 
 import { fromGrpc } from '../src/errors.js';
 import { cut, pack } from '../src/framing.js';
-import { Client, EtagMismatch, LeaseFenced, LocalError, NotFound, ParentNotHead, Unavailable } from '../src/index.js';
+import { Client, EtagMismatch, LeaseFenced, LocalError, NotFound, ParentNotHead, Refused, SnapshotDeleted, Unavailable } from '../src/index.js';
 import { diff, scan } from '../src/profiles.js';
 import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
+import { cookies } from '../support/cookies.js';
 import { Daemon, nowhere, served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { picture, temporary } from '../support/trees.js';
@@ -879,6 +881,110 @@ scenario('save-after-killed-load', async (t) => {
   fs.writeFileSync(`${home}/.p.loading-file`, '');
   fs.rmSync(sidecarPath(p));
   await client.save(id, p, { replace: true });
+});
+
+// --- Undo, keep, compare
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @returns {Promise<{ id: string, home: string, p: string, good: string, bad: string }>} a session with two snapshots of one directory, the second one bad
+ */
+async function two(t) {
+  const { id } = await fresh();
+  const home = temporary(t);
+  const p = write(`${home}/p`, { 'Local State': '{}', 'Default/Cookies': cookies(home, { sid: 'good-secret', old: 'same' }) });
+  const state = (/** @type {string} */ of) => ({ storageState: { cookies: [], origins: [], of } });
+  const { snapshot: good } = await client.save(id, p, state('good'));
+  write(p, { 'Default/Cookies': cookies(home, { sid: 'bad-secret', new: 'same' }), 'Default/added': Buffer.alloc(5000, 7) });
+  const { snapshot: bad } = await client.save(id, p, state('bad'));
+  return { id, home, p, good: good.id, bad: bad.id };
+}
+
+scenario('undo-and-redo', async (t) => {
+  const { id, home, p, good, bad } = await two(t);
+  const { until } = await listen(t, { selectors: [{ sessionId: id }] });
+  const restored = await client.restore(id, { requestId: 'undo' });
+  assert.deepEqual([restored.snapshot.id, restored.snapshot.head, restored.formerHeadSnapshotId], [good, true, bad]);
+  const [change] = await until((heard) => heard.length > 0);
+  assert.deepEqual([change.kind, change.snapshotId, change.revision], ['PROFILE_RESTORED', good, restored.revision]);
+  assert.equal((await client.sessions.get(id)).etag, restored.sessionEtag);
+  assert.equal((await client.sessions.storageState.get(id)).storageState.of, 'good');
+  const loaded = await client.load(id, p, { replace: true });
+  assert.deepEqual([loaded.baseSnapshotId, loaded.snapshot.id], [bad, good]);
+  await client.load(id, `${home}/full`);
+  assert.deepEqual(picture(p), picture(`${home}/full`));
+
+  assert.equal((await client.restore(id, { requestId: 'undo' })).revision, restored.revision, 'a repetition');
+  await refused(id, ['PARENT_NOT_HEAD'], () => client.restore(id, { headSnapshotId: bad }));
+  await refused(id, ['ETAG_MISMATCH'], () => client.restore(id, { etag: '"1"' }));
+  await refused(id, ['SNAPSHOT_NOT_FOUND'], () => client.restore(id));
+  const redone = await client.restore(id, { snapshotId: restored.formerHeadSnapshotId });
+  assert.deepEqual([redone.snapshot.id, redone.formerHeadSnapshotId], [bad, good]);
+  assert.equal((await client.sessions.get(id)).headSnapshotId, bad);
+});
+
+scenario('pin-delete-undelete', async (t) => {
+  const { id, good, bad } = await two(t);
+  const list = async (/** @type {any} */ options) => {
+    const ids = [];
+    for await (const one of client.snapshots(id, options)) ids.push(one.id);
+    return ids;
+  };
+  const pinned = await client.pin(id, { snapshotId: good, note: 'the good one' });
+  assert.deepEqual([pinned.snapshot.id, pinned.snapshot.pinNote], [good, 'the good one']);
+  assert.ok(pinned.snapshot.pinTime && Math.abs(pinned.snapshot.pinTime.getTime() - Date.now()) < 60_000);
+  for (const held of [good, bad]) {
+    const error = await refused(id, ['SNAPSHOT_HELD'], () => client.deleteSnapshot(id, held));
+    assert.ok(error instanceof Refused && error.metadata.held_by === (held === good ? 'pin' : 'head'));
+  }
+  const unpinned = await client.unpin(id, { snapshotId: good });
+  assert.deepEqual([unpinned.snapshot.pinTime, unpinned.snapshot.deleteTime], [undefined, undefined]);
+  const { until } = await listen(t, { selectors: [{ sessionId: id }] });
+  const { snapshot: deleted, revision } = await client.deleteSnapshot(id, good);
+  assert.ok(deleted.deleteTime && deleted.expireTime && deleted.expireTime > deleted.deleteTime);
+  const [change] = await until((heard) => heard.length > 0);
+  assert.deepEqual([change.kind, change.snapshotId, change.revision], ['SNAPSHOT_CHANGED', good, revision]);
+  assert.deepEqual([await list({}), await list({ showDeleted: true })], [[bad], [bad, good]]);
+  for (const call of [() => client.snapshot(id, { snapshotId: good }), () => client.restore(id, { snapshotId: good })]) {
+    const error = await refused(id, ['SNAPSHOT_DELETED'], call);
+    assert.ok(error instanceof SnapshotDeleted, `${error}`);
+  }
+  const { snapshot: revived } = await client.undeleteSnapshot(id, good);
+  assert.deepEqual([revived.id, revived.deleteTime], [good, undefined]);
+  assert.deepEqual(await list({}), [bad, good]);
+});
+
+scenario('diff-names-files-and-cookies', async (t) => {
+  const { id, good, bad } = await two(t);
+  const diff = await client.diff(id);
+  assert.deepEqual([diff.snapshot.id, diff.base?.id], [bad, good]);
+  const files = diff.differences.filter(({ after }) => after?.kind === 'file');
+  assert.deepEqual(
+    files.map(({ kind, before, after, changedBytes }) => [kind, before?.path, after?.path, after?.size, changedBytes]),
+    [
+      ['CHANGED', 'Default/Cookies', 'Default/Cookies', files[0].before?.size, files[0].changedBytes],
+      ['ADDED', undefined, 'Default/added', 5000, 5000],
+    ],
+  );
+  assert.ok(files[0].changedBytes > 0 && diff.changedBytes === files[0].changedBytes + 5000);
+  assert.deepEqual([diff.added, diff.removed, diff.changed], [1, 0, diff.differences.length - 1]);
+  const [{ path, comparison, truncated, cookies: told }, ...others] = diff.cookies;
+  assert.deepEqual([path, comparison, truncated, others], ['Default/Cookies', 'KNOWN', false, []]);
+  assert.deepEqual(
+    told.map(({ kind, host, name, valueChanged }) => [kind, host, name, valueChanged]),
+    [
+      ['ADDED', 'login.test', 'new', false],
+      ['REMOVED', 'login.test', 'old', false],
+      ['CHANGED', 'login.test', 'sid', true],
+    ],
+  );
+  assert.ok(!inspect(diff, { depth: Infinity }).includes('secret'));
+  const paged = await client.diff(id, { baseSnapshotId: good, snapshotId: bad, pageSize: 1 });
+  assert.deepEqual(paged.differences, diff.differences);
+  const same = await client.diff(id, { baseSnapshotId: bad, snapshotId: bad });
+  assert.deepEqual([same.differences, same.cookies, same.added + same.removed + same.changed], [[], [], 0]);
+  const all = await client.diff(id, { snapshotId: good });
+  assert.deepEqual([all.base, all.added], [undefined, 3], 'the first one came from nothing');
 });
 
 // --- Watch

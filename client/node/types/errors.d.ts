@@ -66,6 +66,9 @@ export class SessionExpired extends NotFound {
 /** The session was deleted and can be revived with `sessions.undelete`. */
 export class SessionDeleted extends NotFound {
 }
+/** The snapshot was deleted and can be revived with `undeleteSnapshot`. */
+export class SnapshotDeleted extends NotFound {
+}
 /** Nothing was ever saved in the session: start with a fresh profile. */
 export class ProfileEmpty extends NotFound {
 }
@@ -87,7 +90,7 @@ export class ParentNotHead extends Conflict {
 /** Other writers were faster several times in a row. */
 export class Contention extends Conflict {
 }
-/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a missing key. */
+/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a snapshot that is held, a missing key. */
 export class Refused extends CloakroomError {
 }
 /** The credentials are missing, or do not allow this call in this namespace. */

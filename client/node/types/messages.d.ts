@@ -57,12 +57,16 @@
  * @property {number} revision the revision of its commit
  * @property {boolean} head it is what `load` gives by default
  * @property {string} uploadId the upload that made it
+ * @property {Date | undefined} pinTime when it was pinned; undefined while it is not
+ * @property {string} pinNote why it is pinned
+ * @property {Date | undefined} deleteTime when it was deleted; undefined while it is not
+ * @property {Date | undefined} expireTime of a deleted one: until when it can be revived
  */
 /**
  * What happened.
  *
  * @typedef {'SESSION_CREATED' | 'SESSION_UPDATED' | 'SESSION_TRANSITIONED' | 'SESSION_DELETED' | 'SESSION_EXPIRED' | 'SESSION_UNDELETED' | 'SESSION_PURGED'
- *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'INVALIDATED'} ChangeKind
+ *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'PROFILE_RESTORED' | 'SNAPSHOT_CHANGED' | 'INVALIDATED'} ChangeKind
  */
 /**
  * One change, as a watch tells it.
@@ -77,7 +81,7 @@
  * @property {Buffer} previousEmailHmac the same before the change, if another
  * @property {SessionState | ''} state its state after the change
  * @property {SessionState | ''} previousState its state before the change, if another
- * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED`
+ * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED` and `PROFILE_RESTORED`; the snapshot that changed, for `SNAPSHOT_CHANGED`
  * @property {string} reason why, as given by the caller of `invalidate` or `transition`
  */
 /** @typedef {{ code: string, message: string }} Warning `code` is such as `CLOAKROOM_EMPTY_PROFILE` */
@@ -368,11 +372,27 @@ export type Snapshot = {
      * the upload that made it
      */
     uploadId: string;
+    /**
+     * when it was pinned; undefined while it is not
+     */
+    pinTime: Date | undefined;
+    /**
+     * why it is pinned
+     */
+    pinNote: string;
+    /**
+     * when it was deleted; undefined while it is not
+     */
+    deleteTime: Date | undefined;
+    /**
+     * of a deleted one: until when it can be revived
+     */
+    expireTime: Date | undefined;
 };
 /**
  * What happened.
  */
-export type ChangeKind = "SESSION_CREATED" | "SESSION_UPDATED" | "SESSION_TRANSITIONED" | "SESSION_DELETED" | "SESSION_EXPIRED" | "SESSION_UNDELETED" | "SESSION_PURGED" | "STORAGE_STATE_PUT" | "PROFILE_SAVED" | "INVALIDATED";
+export type ChangeKind = "SESSION_CREATED" | "SESSION_UPDATED" | "SESSION_TRANSITIONED" | "SESSION_DELETED" | "SESSION_EXPIRED" | "SESSION_UNDELETED" | "SESSION_PURGED" | "STORAGE_STATE_PUT" | "PROFILE_SAVED" | "PROFILE_RESTORED" | "SNAPSHOT_CHANGED" | "INVALIDATED";
 /**
  * One change, as a watch tells it.
  */
@@ -414,7 +434,7 @@ export type Change = {
      */
     previousState: SessionState | "";
     /**
-     * its head snapshot after the change, for `PROFILE_SAVED`
+     * its head snapshot after the change, for `PROFILE_SAVED` and `PROFILE_RESTORED`; the snapshot that changed, for `SNAPSHOT_CHANGED`
      */
     snapshotId: string;
     /**
