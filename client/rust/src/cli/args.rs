@@ -147,7 +147,7 @@ mod tests {
             sessions state get s
             sessions state get s f
             sessions state put s -
-            save s d --policy lean --include a --exclude b --storage-state f --upload-id u --etag 5 --force
+            save s d --policy lean --include a --exclude b --storage-state f --upload-id u --etag 5 --replace --force
             load s d --snapshot x --have h --consume --replace --storage-state f --packed
             snapshots s --deleted
             undo s --to x --etag 5 --lease-token 7

@@ -31,6 +31,7 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
         etag: save.conditions.etag,
         lease_token: save.conditions.lease_token,
         portability: None,
+        replace: save.replace,
         force: save.force,
         progress: told,
     };

@@ -80,18 +80,38 @@ fn result(found: &Loaded, upload: &str, id: SnapshotId, former: Option<SnapshotI
     put(Key(format!("u/{}/{upload}", found.id)), &result, Vec::new())
 }
 
+/// What moves a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// A save.
+    Save,
+    /// A restore.
+    Restore,
+}
+
 /// That a step follows the head, or two workers' changes would be mixed.
 ///
 /// # Errors
 /// `PARENT_NOT_HEAD` with the head.
-pub(super) fn check_head(session: &Loaded, parent: Option<SnapshotId>) -> Result<()> {
+pub(super) fn check_head(session: &Loaded, parent: Option<SnapshotId>, deed: Deed) -> Result<()> {
     let head = session.session.head_id()?;
     if parent == head {
         return Ok(());
     }
     let shown = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-    let message =
-        format!("the parent given is {}, but the head of session {} is {}: load that one, and start anew from it", shown(parent), session.id, shown(head));
+    let (id, current, given) = (&session.id, shown(head), shown(parent));
+    let message = match (deed, parent, head) {
+        (Deed::Restore, ..) => format!("the head of session {id} is {current} and not {given}: look at that one, and decide anew"),
+        (Deed::Save, None, _) => format!(
+            "session {id} has a head ({current}) and this save says it comes from nothing: load the head first, or replace it on purpose (`replace` in the clients)"
+        ),
+        (Deed::Save, Some(_), Some(_)) => format!(
+            "the save's parent is {given}, but the head of session {id} is {current}: load that one and save what becomes of it, or replace it on purpose (`replace` in the clients)"
+        ),
+        (Deed::Save, Some(_), None) => {
+            format!("the save's parent is {given}, but session {id} has no head: save it as one that comes from nothing (`replace` in the clients)")
+        }
+    };
     Err(Error::new(Reason::ParentNotHead, message).with("head_snapshot_id", shown(head)))
 }
 

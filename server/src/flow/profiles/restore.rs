@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     Lineage, Profiles, SnapshotView,
     commit::Done,
-    head::{check_head, result_writes},
+    head::{Deed, check_head, result_writes},
     save::{missing_result, snapshot_deleted, snapshot_not_found, uploaded},
     seal::{Sealed, header, saved_session, state_write},
     step::{Claim, Makes, Placed, Step},
@@ -85,7 +85,7 @@ impl Profiles {
         }
         session.check_conditions(&wanted.conditions.etag, wanted.conditions.lease_token)?;
         if wanted.head.is_some() {
-            check_head(&session, wanted.head)?;
+            check_head(&session, wanted.head, Deed::Restore)?;
         }
         let head = self.wanted(&wanted.namespace, &session, None).await?;
         let target = match wanted.snapshot {
@@ -99,7 +99,7 @@ impl Profiles {
         let stored = self.manifest(&lineage, target.id, &target.snapshot).await?;
         let state = self.brought(&lineage, &wanted.session, target.id, stored.storage_state.as_ref()).await?;
         let Conditions { etag, lease_token, request } = wanted.conditions;
-        let claim = Claim { lineage, session: wanted.session, id: target.id, parent: Some(head.id), upload, etag, lease_token };
+        let claim = Claim { lineage, session: wanted.session, id: target.id, parent: Some(head.id), upload, etag, lease_token, deed: Deed::Restore };
         let (this, step) = (Arc::clone(self), Arc::new(Restore { claim, target, state, request }));
         let moved = self.to_end(async move { this.commit(&step).await }).await?;
         Ok(Restored { view: moved.view, former: moved.former, revision: moved.revision, etag: moved.revision.etag() })

@@ -11,7 +11,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 use super::{
     Lineage, Profiles, Repeat, SnapshotView, Stored,
     commit::Done,
-    head::check_head,
+    head::{Deed, check_head},
     seal::Draft,
     spill::{Pending, Spilled},
     step::Claim,
@@ -145,12 +145,18 @@ impl Profiles {
     /// The parent's manifest. A full save takes nothing over, so it does not read it: also a parent that is damaged can be followed by one.
     async fn parent(&self, lineage: &Lineage, session: &Loaded, parent: Option<SnapshotId>, full: bool) -> Result<Option<Arc<Stored>>> {
         let Some(id) = parent else {
-            check_head(session, None)?;
+            check_head(session, None, Deed::Save)?;
             return Ok(None);
         };
         let found = self.record(&lineage.namespace, Key(snapshot_key(lineage.id, id))).await?;
-        let Some(record) = found else { return Err(snapshot_not_found(&session.id, id).with_field("begin.parent_snapshot_id")) };
-        check_head(session, Some(id))?;
+        let Some(record) = found else {
+            let message = format!(
+                "session {} has no snapshot {id}, which this save says it comes from: load the head first, or replace it on purpose (`replace` in the clients)",
+                session.id
+            );
+            return Err(not_found(&session.id, id, message).with_field("begin.parent_snapshot_id"));
+        };
+        check_head(session, Some(id), Deed::Save)?;
         if full {
             return Ok(None);
         }
@@ -161,13 +167,16 @@ impl Profiles {
 
 /// There is no such snapshot in this session.
 pub(super) fn snapshot_not_found(session: &SessionId, id: SnapshotId) -> Error {
-    let message = format!("session {session} has no snapshot {id}: ListSnapshots shows those it has");
+    not_found(session, id, format!("session {session} has no snapshot {id}: list its snapshots to see those it has"))
+}
+
+fn not_found(session: &SessionId, id: SnapshotId, message: String) -> Error {
     Error::new(Reason::SnapshotNotFound, message).with("session_id", session).with("snapshot_id", id)
 }
 
 /// The snapshot was deleted, and can still be revived.
 pub(super) fn snapshot_deleted(session: &SessionId, id: SnapshotId, until: Micros) -> Error {
-    let message = format!("snapshot {id} of session {session} was deleted; UndeleteSnapshot revives it until {until}");
+    let message = format!("snapshot {id} of session {session} was deleted; it can be undeleted until {until}");
     Error::new(Reason::SnapshotDeleted, message).with("session_id", session).with("snapshot_id", id).with("revivable_until", until)
 }
 
@@ -277,7 +286,7 @@ impl Save {
         let id = snapshot_id(self.lineage.id, &self.begin.upload, &root, state.as_ref().map(|(_, sha)| sha));
         let Begin { session, parent, upload, etag, lease_token, portability, .. } = self.begin.clone();
         let draft = Draft {
-            claim: Claim { lineage: self.lineage.clone(), session, id, parent, upload, etag, lease_token },
+            claim: Claim { lineage: self.lineage.clone(), session, id, parent, upload, etag, lease_token, deed: Deed::Save },
             portability,
             parent: self.parent.take(),
             assembled,

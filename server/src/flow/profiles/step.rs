@@ -1,6 +1,11 @@
 //! What can become the head: a save's new snapshot, or an earlier one again.
 
-use super::{Lineage, SnapshotView, Stored, head::check_head, intent::Intent, seal::Sealed};
+use super::{
+    Lineage, SnapshotView, Stored,
+    head::{Deed, check_head},
+    intent::Intent,
+    seal::Sealed,
+};
 use crate::{
     flow::sessions::{self, Loaded},
     model::{
@@ -26,6 +31,7 @@ pub(super) struct Claim {
     pub(super) upload: UploadId,
     pub(super) etag: String,
     pub(super) lease_token: i64,
+    pub(super) deed: Deed,
 }
 
 /// A step of a lineage, whatever slot it gets.
@@ -50,7 +56,7 @@ impl Claim {
         let found = session.filter(same).ok_or_else(|| sessions::not_found(&self.session))?;
         found.check_live()?;
         found.check_conditions(&self.etag, self.lease_token)?;
-        check_head(&found, self.parent)?;
+        check_head(&found, self.parent, self.deed)?;
         Ok(found)
     }
 }
