@@ -117,6 +117,30 @@ test('the programs of the README', { timeout: 180_000 }, async (t) => {
   }
 });
 
+test('the watch of the README starts over with a store that was made anew', { timeout: 60_000 }, async (t) => {
+  const directory = temporary(t);
+  install(directory, programs[2]);
+  for (const first of [true, false]) {
+    const daemon = new Daemon();
+    t.after(() => daemon.remove());
+    await daemon.start();
+    const client = new Client(daemon.target);
+    t.after(() => client.close());
+    const { id } = await client.sessions.create({ businessId: 'acme' });
+    const before = first ? undefined : fs.readFileSync(`${directory}/watch.token`);
+    const { program, lines, ended } = start(directory, daemon.target);
+    for (let at = 0; lines.length === 0 && program.exitCode === null; at++) {
+      await client.sessions.update(id, { labels: { at: String(at) } });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    while (program.exitCode === null && (!fs.existsSync(`${directory}/watch.token`) || before?.equals(fs.readFileSync(`${directory}/watch.token`))))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    program.kill();
+    assert.equal((await ended).said, '');
+    assert.equal(lines[0], `SESSION_UPDATED ${id}`);
+  }
+});
+
 test('every command line of the README is there', () => {
   const { scripts } = JSON.parse(fs.readFileSync(`${here}/package.json`, 'utf8'));
   const named = [...page.matchAll(/^npm run (\S+)/gm)].map(([, name]) => name);
