@@ -183,25 +183,32 @@ function givesWay(directory, sessionId, namespace) {
 }
 
 /**
+ * Finds the storage state that was put into a session by itself. One that came with an earlier snapshot is no longer what belongs to the profile: its cookies are older.
+ *
  * @param {Client} client
  * @param {string} sessionId
  * @param {AbortSignal} [signal]
- * @returns {Promise<any>} the storage state that was put into a session; undefined if there is none of its own
+ * @returns {Promise<any>} undefined if there is none
  */
-async function ownState(client, sessionId, signal) {
+async function putState(client, sessionId, signal) {
+  const { storageStateRevision: since } = await client.sessions.get(sessionId, { signal });
+  if (since === 0) return undefined;
+  for await (const { revision, hasStorageState } of client.snapshots(sessionId, { showDeleted: true, signal })) {
+    if (revision === since && hasStorageState) return undefined;
+    if (revision < since) break;
+  }
   try {
     return (await client.sessions.storageState.get(sessionId, { signal })).storageState;
   } catch (error) {
-    // One that is too large for this call was not put, but saved with an earlier snapshot.
-    const has = error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason);
-    if (!has) throw error;
-    return undefined;
+    // What is too large for this call came with a snapshot too, by way of a restore.
+    if (error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason)) return undefined;
+    throw error;
   }
 }
 
 /**
- * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If it was saved without one, those of the storage state
- * that was put into the session count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
+ * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If the head was saved without one, those of a
+ * storage state that was put into the session by itself count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
  * there is one; what else that holds, such as localStorage, has no way into a profile.
  *
  * @template {Context} C
@@ -230,7 +237,7 @@ export async function openContext(client, sessionId, browserType, directory, giv
     const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace });
     storageState = loaded.storageState;
     // What was put since belongs to the head, and to no snapshot from before.
-    if (!loaded.snapshot.hasStorageState && !load.snapshotId) storageState = await ownState(client, sessionId, load.signal);
+    if (!loaded.snapshot.hasStorageState && !load.snapshotId) storageState = await putState(client, sessionId, load.signal);
   } catch (error) {
     if (!(error instanceof ProfileEmpty)) throw error;
     if (contents(directory)?.length) {
@@ -238,7 +245,7 @@ export async function openContext(client, sessionId, browserType, directory, giv
         reason: 'TARGET_EXISTS',
       });
     }
-    storageState = await ownState(client, sessionId, load.signal);
+    storageState = await putState(client, sessionId, load.signal);
     isFresh = true;
   }
   const context = await launch(browserType, directory, /** @type {any} */ ({ ...options, storageState: isFresh ? undefined : storageState }));

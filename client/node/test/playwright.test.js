@@ -225,9 +225,15 @@ test('session cookies are those of the snapshot, or else those that were put int
   assert.deepEqual(await opened(), ['session=put'], 'the profile has the other one');
   await client.save(id, `${home}/p`, { storageState: stateOf('saved') });
   assert.deepEqual(await opened(), ['session=saved']);
+  const { snapshot: second } = await client.save(id, `${home}/p`);
+  assert.deepEqual([second.hasStorageState, await opened()], [false, []], 'what came with the snapshot before is older than the profile');
+  await client.save(id, `${home}/p`, { storageState: stateOf('saved') });
   await client.sessions.storageState.put(id, stateOf('newer'));
   assert.deepEqual(await opened(), ['session=saved'], 'what was saved with the profile is of the same moment');
   assert.deepEqual(await opened({ load: { snapshotId: bare.id } }), [], 'what was put since is not of a former snapshot');
+  await opened();
+  await client.save(id, `${home}/p`);
+  assert.deepEqual(await opened(), ['session=newer'], 'but it is of a head that has none');
 });
 
 test('a login that is opened and saved goes on elsewhere', async (t) => {

@@ -45,8 +45,8 @@ export function launch<C extends Context, O>(browserType: BrowserType<C, O>, dir
     storageState?: StorageState | string | Uint8Array;
 }): Promise<C>;
 /**
- * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If it was saved without one, those of the storage state
- * that was put into the session count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
+ * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If the head was saved without one, those of a
+ * storage state that was put into the session by itself count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
  * there is one; what else that holds, such as localStorage, has no way into a profile.
  *
  * @template {Context} C
