@@ -78,8 +78,7 @@ export class Watch {
         for await (const message of this.stream()) {
           if (message.event === 'opened') this.intervalSeconds = seconds(message.opened.bookmarkInterval) || this.intervalSeconds;
           else failures = 0;
-          // What is only opened has told nothing yet: what it goes on from counts until more was heard. The token of `opened` stands after a reset that may follow it, and whoever went
-          // on from there would never hear of that.
+          // What is only opened has told nothing yet: what it goes on from counts until more was heard, such as a reset that follows. So none is lost, whatever the token of `opened` says.
           const goesOn = message.event === 'opened' && (this.resumeToken ?? this.afterRevision) !== undefined;
           const event = this.event(goesOn ? { ...message, resumeToken: this.resumeToken ?? message.resumeToken } : message);
           if (event && forgotten)
