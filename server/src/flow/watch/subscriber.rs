@@ -27,6 +27,9 @@ use crate::{
     store::metadata::{Head, LogPage},
 };
 
+/// A history that is none: whoever resumes from it is reset.
+const NO_HISTORY: &str = "-";
+
 /// Where to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -147,7 +150,12 @@ impl Subscriber {
         }
         if !self.opened {
             self.opened = true;
-            return Ok(Some(self.message(Event::Opened)));
+            let mut opened = self.message(Event::Opened);
+            if self.reset.is_some() {
+                // Whoever hears this and no more shall hear of the reset when he comes again.
+                opened.history = History(NO_HISTORY.to_owned());
+            }
+            return Ok(Some(opened));
         }
         if let Some(reason) = self.reset.take() {
             return Ok(Some(self.message(Event::Reset(reason))));

@@ -246,6 +246,11 @@ async fn positions_that_were_never_given_out_are_reset() {
         let next = rig.change("s", "b").await;
         assert_eq!(hear_changes(&mut subscriber, 1).await, [next]);
     }
+    // Who hears only that it opened, and dies, is told of the reset the next time.
+    let opened = rig.hub.subscribe(&rig.ns, Selectors::new(vec![]), elsewhere(revision), LONG).await.unwrap().next().await.unwrap().unwrap();
+    assert_eq!(opened.event, Event::Opened);
+    let mut again = rig.subscribe(vec![], Start::Resume(opened.history, opened.revision), LONG).await;
+    assert_eq!(hear(&mut again).await.event, Event::Reset(ResetReason::HistoryChanged));
     let own = foreign(&rig.subscribe(vec![], Start::Now, LONG).await.history().0);
     let forged = rig.hub.subscribe(&rig.ns, Selectors::new(vec![]), own, LONG).await.unwrap_err();
     assert_eq!(forged.reason(), Reason::InvalidResumeToken);
