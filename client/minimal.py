@@ -4,13 +4,14 @@
     python client/minimal.py save SESSION DIR     DIR becomes the session's head; only what changed travels
     python client/minimal.py load SESSION DIR     the head becomes DIR; only what differs from it travels
 
-A client walks, hashes, diffs and saves; it loads, verifies and renames. It takes gRPC, SHA-256, zlib, files, and the
-stubs of `proto/cloakroom/v1` (also in client/python). `profile.proto` is the manual, and `client/vectors` has data to
-test every step against. CLOAKROOM_TARGET names the daemon. A grown client does more: it hashes only what changed, sends
-moved content as copies, patches in place, repeats what broke, sweeps, carries the storage state, spares live browsers.
+A client walks, hashes, diffs and saves; it loads, verifies and renames. With `--replace` another head, or a DIR that
+was changed, gives way. CLOAKROOM_TARGET names the daemon; `profile.proto` is the manual, and `client/vectors` has data
+to test every step against. A grown client also hashes only what changed, sends moved content as copies, patches in
+place, repeats what broke, carries the storage state, and refuses to save while a browser runs.
 """
 
 import base64
+import fcntl
 import glob
 import json
 import os
@@ -19,9 +20,9 @@ import shutil
 import stat
 import struct
 import sys
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -38,9 +39,7 @@ MESSAGE, MOST = 256 << 10, 240 * LEAF  # bytes to aim at in a message, and at mo
 FILE, DIRECTORY, LINK = pb.ENTRY_KIND_FILE, pb.ENTRY_KIND_DIRECTORY, pb.ENTRY_KIND_SYMLINK
 KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
 ASIDE = [".{}.cloakroom-load/former", ".{}.cloakroom-load/replaced", ".{}.loading-*/aside", "{}.cloakroom-*-*-*/old"]
-
-#: A profile: of each path its entry and, of a file, the digests of its leaves, joined.
-Tree = dict[str, tuple[pb.Entry, bytes]]
+Tree = dict[str, tuple[pb.Entry, bytes]]  # a profile: of each path its entry and, of a file, its leaves' digests
 
 
 def must(holds: object, message: str) -> None:
@@ -49,16 +48,15 @@ def must(holds: object, message: str) -> None:
         raise SystemExit(f"refused: {message}")
 
 
-def expression(glob: str) -> str:
+def expression(glob: str) -> re.Pattern[str]:
     """A glob of client/capture.json, which says what travels, as a regular expression; without a slash at any depth."""
     text = re.escape(glob.removeprefix("/") if "/" in glob else f"**/{glob}")
     text = text.replace(r"\*\*/", "(?:[^/]+/)*").replace(r"/\*\*", "(?:/.*)?")
-    return text.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    return re.compile(text.replace(r"\*", "[^/]*").replace(r"\?", "[^/]"), re.DOTALL)
 
 
 CAPTURE = json.loads(Path(__file__).with_name("capture.json").read_text(encoding="utf-8"))
-CAPTURE = [*CAPTURE["never"], *CAPTURE["rules"]]
-RULES = [(re.compile(expression(rule["glob"]), re.DOTALL), rule.get("drop", ["default"])) for rule in CAPTURE]
+RULES = [(expression(it["glob"]), it.get("drop", ["default"])) for it in CAPTURE["never"] + CAPTURE["rules"]]
 
 
 def walk(top: Path) -> Tree:
@@ -76,21 +74,17 @@ def walk(top: Path) -> Tree:
                 tree[path] = entry, b""
                 pending.append(f"{path}/")
             elif stat.S_ISLNK(what.st_mode):  # all links have mode 0777 and no time; sockets and devices never travel
-                link = pb.Entry(path=path, kind=LINK, mode=0o777, symlink_target=os.readlink(top / path))
-                link.size = len(link.symlink_target.encode())
-                tree[path] = link, b""
+                to = os.readlink(top / path)
+                tree[path] = pb.Entry(path=path, kind=LINK, mode=0o777, size=len(to.encode()), symlink_target=to), b""
     return tree
 
 
 def hash_file(place: Path, entry: pb.Entry) -> tuple[pb.Entry, bytes]:
     """HASH: a leaf's digest is the beginning of its SHA-256, a file's root the SHA-256 of its leaves' digests."""
-    leaves, size = bytearray(), 0
     with place.open("rb") as file:
-        while leaf := file.read(LEAF):
-            leaves += sha256(leaf).digest()[:DIGEST]
-            size += len(leaf)
-    entry.kind, entry.size, entry.root = FILE, size, sha256(leaves).digest()
-    return entry, bytes(leaves)
+        leaves = b"".join(sha256(leaf).digest()[:DIGEST] for leaf in iter(lambda: file.read(LEAF), b""))
+        entry.kind, entry.size, entry.root = FILE, file.tell(), sha256(leaves).digest()
+    return entry, leaves
 
 
 def manifest_root(tree: Tree) -> bytes:
@@ -98,9 +92,8 @@ def manifest_root(tree: Tree) -> bytes:
     digest = sha256()
     for _, (entry, _) in sorted(tree.items()):  # by the paths' UTF-8 bytes, which is Python's own order of text
         path, target = entry.path.encode(), sha256(entry.symlink_target.encode()).digest()
-        root = {FILE: entry.root, DIRECTORY: bytes(32), LINK: target}[entry.kind]
         digest.update(struct.pack(">BIqQI", entry.kind, entry.mode, entry.mtime_ns, entry.size, len(path)))
-        digest.update(path + root)
+        digest.update(path + {FILE: entry.root, DIRECTORY: bytes(32), LINK: target}[entry.kind])
     return digest.digest()
 
 
@@ -109,14 +102,13 @@ def diff(top: Path, base: Tree, new: Tree) -> Iterator[tuple[str, Any, bytes]]:
     yield from (("removed", path, b"") for path in base if path not in new)
     changed = [path for path in sorted(new) if path not in base or base[path][0] != new[path][0]]
     for number, path in enumerate(changed):
-        entry, leaves = new[path]
+        (entry, leaves), place = new[path], top / path
         yield "entries", entry, b""
         own = base[path][1] if path in base else b""
         for index in range(len(leaves) // DIGEST):
             at = slice(index * DIGEST, (index + 1) * DIGEST)
             if own[at] != leaves[at]:
-                run = pb.LeafRun(entry=number, first_leaf=index, leaf_count=1)
-                yield "runs", run, read(top / path, index * LEAF, LEAF)
+                yield "runs", pb.LeafRun(entry=number, first_leaf=index, leaf_count=1), read(place, index * LEAF, LEAF)
 
 
 def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRecords]:
@@ -134,59 +126,72 @@ def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRec
         weight += len(more) + (len(value.encode()) if isinstance(value, str) else value.ByteSize()) + 8
 
 
-def save(channel: grpc.Channel, session: str, top: Path, upload_id: str = "") -> pb.SaveProfileResponse:
+def save(channel: grpc.Channel, session: str, top: Path, *said: str, upload_id: str = "") -> pb.SaveProfileResponse:
     """SAVE: begin, records, end. Either all of it becomes the head, or nothing changed; once for one upload id."""
-    parent, base, origin = recall(session, top)
+    (*came_from, parent), base, origin = recall(top)
     left = [path for name in ASIDE for path in top.parent.glob(name.format(glob.escape(top.name)))]
-    whole = not left or top.with_name(f"{top.name}.cloakroom.json").exists()
-    must(whole, f"LOAD_UNFINISHED: a load was cut off, or still runs ({left}): remove {top} and load it again")
+    must(not left or top.with_name(f"{top.name}.cloakroom.json").exists(), f"LOAD_UNFINISHED: load it again ({left})")
+    must(top.is_dir(), f"PROFILE_MISSING: there is no directory {top}")
+    own, its = not parent or came_from == ["", session], "/".join(came_from).strip("/")  # with the namespace, if any
+    must(own or "--replace" in said, f"OTHER_SESSION: {top} is of session {its}: save it there, or --replace")
     new = walk(top)
-    begin = pb.SaveBegin(session_id=session, upload_id=upload_id or str(uuid.uuid4()), parent_snapshot_id=parent)
-    if not parent:  # it was not loaded from there: all of it travels, and replaces the head if there is one
-        found = SessionServiceStub(channel).GetSession(GetSessionRequest(session_id=session)).session
-        begin.parent_snapshot_id, begin.full = found.head_snapshot_id, bool(found.head_snapshot_id)
+    must(new or "--force" in said, f"NOTHING_TO_SAVE: nothing in {top} belongs to a profile; --force saves even that")
+    if "--replace" in said:  # it becomes the head whatever that is; else what does not come from the head is refused
+        head = SessionServiceStub(channel).GetSession(GetSessionRequest(session_id=session)).session.head_snapshot_id
+        parent, base = head, base if own and parent == head else {}  # against nothing: all of it travels
+    begin = pb.SaveBegin(session_id=session, upload_id=upload_id or os.urandom(16).hex(), parent_snapshot_id=parent)
     begin.portability.CopyFrom(pb.Portability(**origin, capture_policy="default"))
-    begin.portability.quiesced = not os.path.lexists(top / "SingletonLock")  # no browser runs on it
-
-    def requests() -> Iterator[pb.SaveProfileRequest]:
-        yield pb.SaveProfileRequest(begin=begin)
-        yield from (pb.SaveProfileRequest(records=records) for records in messages(diff(top, base, new)))
-        yield pb.SaveProfileRequest(end=pb.SaveEnd(manifest_root=manifest_root(new)))
-
-    answer: pb.SaveProfileResponse = ProfileServiceStub(channel).SaveProfile(requests())
+    begin.full, begin.portability.quiesced = bool(parent and not base), not os.path.lexists(top / "SingletonLock")
+    records = (pb.SaveProfileRequest(records=part) for part in messages(diff(top, base, new)))
+    end = pb.SaveProfileRequest(end=pb.SaveEnd(manifest_root=manifest_root(new)))
+    stream = chain([pb.SaveProfileRequest(begin=begin)], records, [end])
+    answer: pb.SaveProfileResponse = ProfileServiceStub(channel).SaveProfile(stream)
     remember(session, top, answer.snapshot, new)
     return answer
 
 
-def load(channel: grpc.Channel, session: str, top: Path) -> pb.LoadBegin:
+def load(channel: grpc.Channel, session: str, top: Path, *said: str) -> pb.LoadBegin:
     """LOAD: begin, records, end, built aside of the directory, which appears whole or not at all."""
-    held, base, _ = recall(session, top)
-    must(held or not os.path.lexists(top), f"{top} is there and not of this session: name another directory")
-    if held and not (top.exists() and walk(top) == base):  # changed since: all of it has to come
-        held, base = "", {}
+    there, held, base = gives_way(session, top, *said)
     wanted = pb.LoadProfileRequest(session_id=session, have_snapshot_id=held, accept_codecs=[pb.CODEC_DEFLATE])
     stream = ProfileServiceStub(channel).LoadProfile(wanted)
-    shop, note = top.with_name(f".{top.name}.loading-{uuid.uuid4().hex}"), top.with_name(f"{top.name}.cloakroom.json")
-    work, aside = shop / "new", shop / "aside"
+    lab, note = top.with_name(f".{top.name}.loading-{os.urandom(8).hex()}"), top.with_name(f"{top.name}.cloakroom.json")
+    work, aside = lab / "new", lab / "aside"
     work.mkdir(0o700, parents=True)
-    try:
-        begin: pb.LoadBegin = next(stream, pb.LoadProfileResponse()).begin
-        must(begin.base_snapshot_id in ("", held), "a difference to something that is not here")
-        new = build(stream, work, top, base if begin.base_snapshot_id else {})
-        aside.mkdir()  # RENAME: the old directory goes, after its note, and the new one takes its place
-        for place in (note, top):
-            if place.exists():
-                place.rename(aside / place.name)
-        work.rename(top)
-    except BaseException:
-        for place in (top, note):
-            if (aside / place.name).exists():
-                (aside / place.name).rename(place)
-        shutil.rmtree(shop)
-        raise
-    remember(session, top, begin.snapshot, new)  # until then a save is refused
-    shutil.rmtree(shop, ignore_errors=True)
+    with (lab / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody sweeps what a living process works in
+        try:
+            begin: pb.LoadBegin = next(stream, pb.LoadProfileResponse()).begin
+            must(begin.base_snapshot_id in ("", held), "a difference to something that is not here")
+            new = build(stream, work, top, base if begin.base_snapshot_id else {})
+            must(gives_way(session, top, *said)[0] == there, f"TARGET_EXISTS: {top} came or went meanwhile")
+            aside.mkdir()  # RENAME: the old directory goes, after its note, and the new one takes its place
+            for place in (note, top) if there else (note,):
+                if place.exists():
+                    place.rename(aside / place.name)
+            work.rename(top)  # never in place of a directory with something in it
+        except BaseException:
+            for place in (top, note):
+                if (aside / place.name).exists():
+                    (aside / place.name).rename(place)
+            shutil.rmtree(lab)
+            raise
+        remember(session, top, begin.snapshot, new)  # until then a save is refused
+    for path in top.parent.glob(f".{glob.escape(top.name)}.loading-*/lock"):  # this one, and those of killed loads
+        with suppress(OSError), path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent)
     return begin
+
+
+def gives_way(session: str, top: Path, *said: str) -> tuple[bool, str, Tree]:
+    """Whether a directory is there, and what of it a difference can start from. Nothing is lost that was not saved."""
+    (*came_from, held), base, _ = recall(top)
+    there = os.path.lexists(top)
+    clean = there and came_from == ["", session] and walk(top) == base
+    must(clean or not there or "--replace" in said, f"TARGET_EXISTS: {top} is another's or changed: save or --replace")
+    must(not os.path.lexists(top / "SingletonLock"), f"PROFILE_BUSY: close the browser, or remove {top}/SingletonLock")
+    return (there, held, base) if clean else (there, "", {})
 
 
 def build(stream: Iterable[pb.LoadProfileResponse], work: Path, top: Path, base: Tree) -> Tree:
@@ -197,9 +202,17 @@ def build(stream: Iterable[pb.LoadProfileResponse], work: Path, top: Path, base:
         removed.update(message.records.removed)
         fill(message.records, named, work, top, base)
         root = message.end.manifest_root  # of the last message
-    kept = base.keys() - removed - {entry.path for entry in named}
-    named += [start(base[path][0], work, top, base) for path in kept]
-    return verify(named, root, work)
+    named += [start(base[path][0], work, top, base) for path in base.keys() - removed - {it.path for it in named}]
+    # VERIFY: what lies on the disk, read again, must make the announced root. Then links, modes and times follow.
+    tree = {it.path: hash_file(work / it.path, it) if it.kind == FILE else (it, b"") for it in named}
+    must(len(tree) == len(named) and manifest_root(tree) == root, "the content is not what was saved, or not all of it")
+    for path, (entry, _) in sorted(tree.items(), reverse=True):  # a directory after what is in it
+        if entry.kind == LINK:
+            os.symlink(entry.symlink_target, work / path)
+        else:
+            os.chmod(work / path, entry.mode)
+            os.utime(work / path, ns=(entry.mtime_ns, entry.mtime_ns))
+    return tree
 
 
 def start(entry: pb.Entry, work: Path, top: Path, base: Tree) -> pb.Entry:
@@ -233,22 +246,8 @@ def fill(records: pb.ProfileRecords, named: list[pb.Entry], work: Path, top: Pat
         content = read(top / run.copy_path, run.copy_first_leaf * LEAF, size) if run.copy_path else data[at : at + size]
         at += 0 if run.copy_path else size
         with (work / entry.path).open("r+b") as file:
-            file.seek(first)
-            file.write(content)
+            os.pwrite(file.fileno(), content, first)
     must(at == len(data) == records.data_size, "data that is longer or shorter than it says")
-
-
-def verify(named: list[pb.Entry], root: bytes, work: Path) -> Tree:
-    """VERIFY: what lies on the disk, read again, must make the announced root. Then links, modes and times follow."""
-    tree = {it.path: hash_file(work / it.path, it) if it.kind == FILE else (it, b"") for it in named}
-    must(len(tree) == len(named) and manifest_root(tree) == root, "the content is not what was saved, or not all of it")
-    for path, (entry, _) in sorted(tree.items(), reverse=True):  # a directory after what is in it
-        if entry.kind == LINK:
-            os.symlink(entry.symlink_target, work / path)
-        else:
-            os.chmod(work / path, entry.mode)
-            os.utime(work / path, ns=(entry.mtime_ns, entry.mtime_ns))
-    return tree
 
 
 def remember(session: str, top: Path, snapshot: pb.Snapshot, tree: Tree) -> None:
@@ -262,39 +261,40 @@ def remember(session: str, top: Path, snapshot: pb.Snapshot, tree: Tree) -> None
     origin = {it: getattr(snapshot.portability, it) for it in ("os", "brand", "browser_version", "password_store")}
     body = {"version": 1, "namespace": "", "session_id": session, "snapshot_id": snapshot.id, "origin": origin}
     body |= {"manifest_root": manifest_root(tree).hex(), "entries": entries}
-    aside = top.with_name(f".{top.name}.{uuid.uuid4().hex}")
+    body |= {"storage_state": True} if snapshot.has_storage_state else {}
+    aside = top.with_name(f".{top.name}.sidecar-{os.urandom(8).hex()}")
     aside.touch(0o600)
     aside.write_text(json.dumps(body), encoding="utf-8")
     aside.rename(top.with_name(f"{top.name}.cloakroom.json"))
 
 
-def recall(session: str, top: Path) -> tuple[str, Tree, dict[str, Any]]:
-    """The snapshot, the tree and the origin that a directory had; empty if it does not come from this session."""
-    place = top.with_name(f"{top.name}.cloakroom.json")
-    body = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
-    if [body.get(name) for name in ("version", "namespace", "session_id")] != [1, "", session]:
-        return "", {}, {}
+def recall(top: Path) -> tuple[list[str], Tree, dict[str, Any]]:
+    """Namespace, session and snapshot that a directory came from, with its tree and origin then; empty if unknown."""
     tree: Tree = {}
-    for item in body["entries"]:
-        entry = pb.Entry(path=item["path"], mode=item["mode"], mtime_ns=int(item["mtime_ns"]), size=item["size"])
-        entry.kind = next(kind for kind, name in KINDS.items() if name == item["kind"])
-        entry.root, entry.symlink_target = bytes.fromhex(item.get("root", "")), item.get("target", "")
-        tree[entry.path] = entry, base64.b64decode(item.get("leaves", ""))
-    return body["snapshot_id"], tree, body.get("origin", {})
+    with suppress(OSError, ValueError, LookupError):
+        body = json.loads(top.with_name(f"{top.name}.cloakroom.json").read_text(encoding="utf-8"))
+        for item in body["entries"]:
+            entry = pb.Entry(path=item["path"], mode=item["mode"], mtime_ns=int(item["mtime_ns"]), size=item["size"])
+            entry.kind = {name: kind for kind, name in KINDS.items()}[item["kind"]]
+            entry.root, entry.symlink_target = bytes.fromhex(item.get("root", "")), item.get("target", "")
+            tree[entry.path] = entry, base64.b64decode(item.get("leaves", ""))
+        if body["version"] == 1 and manifest_root(tree).hex() == body["manifest_root"]:
+            return [body[it] for it in ("namespace", "session_id", "snapshot_id")], tree, body.get("origin", {})
+    return ["", "", ""], {}, {}
 
 
 def read(place: Path, at: int, size: int) -> bytes:
     """A part of a file."""
     with place.open("rb") as file:
-        file.seek(at)
-        return file.read(size)
+        return os.pread(file.fileno(), size, at)
 
 
 if __name__ == "__main__":
-    must(sys.argv[1:2] in (["save"], ["load"]) and sys.argv[3:], "say: save SESSION DIR, or: load SESSION DIR")
+    asked = sys.argv[1:2] in (["save"], ["load"]) and sys.argv[3:] and {*sys.argv[4:]} <= {"--replace", "--force"}
+    must(asked, "say: save SESSION DIR, or: load SESSION DIR; then --replace or --force if need be")
     with grpc.insecure_channel(os.environ.get("CLOAKROOM_TARGET", "127.0.0.1:7700")) as to_daemon:
         try:
             verb = save if sys.argv[1] == "save" else load
-            print(verb(to_daemon, sys.argv[2], Path(sys.argv[3]).absolute()).snapshot.id)  # noqa: T201
+            print(verb(to_daemon, sys.argv[2], Path(sys.argv[3]).absolute(), *sys.argv[4:]).snapshot.id)  # noqa: T201
         except grpc.RpcError as failure:  # its details are google.rpc's; error.proto has the table of reasons
             raise SystemExit(f"{failure.code().name}: {failure.details()}") from None

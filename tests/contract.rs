@@ -85,7 +85,7 @@ fn reads_take_min_revision_and_everything_answers_with_a_revision() {
             let has = |suffix: &str, field: &str| message(suffix).field.iter().any(|f| f.name() == field);
             let streams = method.server_streaming() || method.name() == "GetServerInfo";
             assert!(streams || has("Response", "revision"), "{} answers without a revision", method.name());
-            let reads = ["Get", "List", "BatchGet", "Resolve", "Load"].iter().any(|verb| method.name().starts_with(verb));
+            let reads = ["Get", "List", "BatchGet", "Resolve", "Load", "Diff"].iter().any(|verb| method.name().starts_with(verb));
             let exempt = ["GetServerInfo", "GetSaveStatus"].contains(&method.name());
             assert!(!reads || exempt || has("Request", "min_revision"), "{} reads without min_revision", method.name());
         }
@@ -94,7 +94,18 @@ fn reads_take_min_revision_and_everything_answers_with_a_revision() {
 
 #[test]
 fn writes_accept_etag_and_lease_token() {
-    let names = ["UpdateSession", "DeleteSession", "UndeleteSession", "TouchSession", "TransitionSession", "PutStorageState"];
+    let names = [
+        "UpdateSession",
+        "DeleteSession",
+        "UndeleteSession",
+        "TouchSession",
+        "TransitionSession",
+        "PutStorageState",
+        "RestoreSnapshot",
+        "PinSnapshot",
+        "DeleteSnapshot",
+        "UndeleteSnapshot",
+    ];
     let messages: BTreeMap<_, _> = files().into_iter().flat_map(|file| file.message_type).map(|message| (message.name().to_owned(), message)).collect();
     for name in names.iter().map(|name| format!("{name}Request")).chain(["SaveBegin".to_owned()]) {
         for field in ["etag", "lease_token"] {

@@ -6,13 +6,17 @@ use std::{
     time::Duration,
 };
 
-use cloakroom_client::{Client, LoadOptions, NewSession, Options as ClientOptions, SaveOptions, Update};
+use cloakroom_client::{
+    Client, LoadOptions, NewSession, Options as ClientOptions, SaveOptions, Update,
+    v1::{self, profile_service_client::ProfileServiceClient},
+};
 use cloakroom_tests::{
     daemon::{Daemon, Options},
     process::PATIENCE,
     redis::{self as server, Redis},
 };
 use futures::TryStreamExt as _;
+use tonic::transport::Channel;
 
 const SESSION: &str = "acct-1";
 const UPLOAD: &str = "upload-of-the-dead-writer";
@@ -148,6 +152,49 @@ impl Scene {
     }
 }
 
+/// A restore that got as far as its object when the daemon died: its repetition finishes it, or the next writer does.
+async fn restore_rolled_forward(metadata: Metadata, repeated: bool) {
+    let mut daemon = metadata.daemon().await;
+    let client = Client::connect(&daemon.address(), ClientOptions::default()).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let place = work.path().join("profile");
+    client.sessions().create(NewSession { id: SESSION.to_owned(), business_id: "acme".to_owned(), ..NewSession::default() }).await.unwrap();
+    fs::create_dir(&place).unwrap();
+    let mut saved = Vec::new();
+    for (content, state) in [("good", r#"{"cookies":[],"origins":[],"of":"good"}"#), ("bad", r#"{"cookies":[],"origins":[],"of":"bad"}"#)] {
+        fs::write(place.join("cookies"), content).unwrap();
+        let options = SaveOptions { storage_state: Some(state.into()), ..SaveOptions::default() };
+        saved.push(client.save(SESSION, &place, options).await.unwrap().snapshot.id);
+    }
+    let undo = || v1::RestoreSnapshotRequest { session_id: SESSION.to_owned(), request_id: "undo".to_owned(), ..v1::RestoreSnapshotRequest::default() };
+    let stub = async |daemon: &Daemon| ProfileServiceClient::new(Channel::from_shared(daemon.url()).unwrap().connect().await.unwrap());
+
+    let frozen = metadata.freeze(&daemon).await;
+    let mut calls = stub(&daemon).await;
+    let restoring = tokio::spawn(async move { calls.restore_snapshot(undo()).await });
+    object(&daemon, "0000000000000003").await;
+    daemon.kill9();
+    restoring.abort();
+    frozen.thaw().await;
+    daemon.restart().await;
+    let head = async || client.sessions().get(SESSION).await.unwrap().value.head_snapshot_id;
+    assert_eq!(head().await, saved[1], "the object alone is no restore");
+
+    if !repeated {
+        fs::write(place.join("cookies"), "later").unwrap();
+        let refused = client.save(SESSION, &place, SaveOptions::default()).await.unwrap_err();
+        assert_eq!((refused.reason(), head().await), ("PARENT_NOT_HEAD", saved[0].clone()), "{refused}");
+    }
+    let restored = stub(&daemon).await.restore_snapshot(undo()).await.unwrap().into_inner();
+    assert_eq!((restored.snapshot.unwrap().id, restored.former_head_snapshot_id, head().await), (saved[0].clone(), saved[1].clone(), saved[0].clone()));
+    let place = work.path().join("loaded");
+    let loaded = client.load(SESSION, &place, LoadOptions { replace: true, ..LoadOptions::default() }).await.unwrap();
+    assert_eq!((fs::read_to_string(place.join("cookies")).unwrap(), loaded.snapshot.id), ("good".to_owned(), saved[0].clone()));
+    let state = client.sessions().storage_state().get(SESSION).await.unwrap().value;
+    assert!(String::from_utf8_lossy(&state.json).contains(r#""of":"good""#));
+    assert!(find(&daemon.data().join("blobs/c"), "0000000000000004").is_none(), "one object is all that a restore writes");
+}
+
 /// Nothing speaks against the dead writer's save, so the next writer completes it.
 async fn rolled_forward(metadata: Metadata) {
     let scene = Scene::new(&metadata, async |_| String::new()).await;
@@ -187,4 +234,24 @@ async fn a_dead_writers_commit_that_cannot_hold_any_more_is_void_on_the_embedded
 #[tokio::test]
 async fn a_dead_writers_commit_that_cannot_hold_any_more_is_void_on_redis() {
     voided(Metadata::on_redis().await).await;
+}
+
+#[tokio::test]
+async fn a_dead_writers_restore_is_rolled_forward_on_the_embedded_engine() {
+    restore_rolled_forward(Metadata::Embedded, false).await;
+}
+
+#[tokio::test]
+async fn a_dead_writers_restore_is_rolled_forward_on_redis() {
+    restore_rolled_forward(Metadata::on_redis().await, false).await;
+}
+
+#[tokio::test]
+async fn a_restore_is_finished_by_its_repetition_on_the_embedded_engine() {
+    restore_rolled_forward(Metadata::Embedded, true).await;
+}
+
+#[tokio::test]
+async fn a_restore_is_finished_by_its_repetition_on_redis() {
+    restore_rolled_forward(Metadata::on_redis().await, true).await;
 }

@@ -1,6 +1,6 @@
 //! The daemon as an operator meets it: its command line, its one line on standard output, its signals and exit codes.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use cloakroom_api::v1::{GetServerInfoRequest, GetServerInfoResponse};
 use cloakroom_tests::{
@@ -82,6 +82,59 @@ async fn what_stands_against_a_start_is_said_with_a_remedy() {
     let mut open = Process::spawn("cloakroomd", open);
     assert_eq!(open.wait().await.code(), Some(0), "flags win over the environment: {}", open.stderr());
     assert!(open.stdout().contains("metadata: memory") && open.stdout().contains("blobs: memory"), "{}", open.stdout());
+}
+
+#[tokio::test]
+async fn a_check_says_whether_the_data_can_be_kept_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let locked = dir.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
+    let check = async |data: &Path| {
+        let mut command = Command::new(binary("cloakroomd"));
+        command.env_clear().args(["--check", "--data-dir"]).arg(data);
+        let mut daemon = Process::spawn("cloakroomd", command);
+        (daemon.wait().await.code(), daemon.stderr())
+    };
+    // Whoever may write everywhere may write into the second, too.
+    for (place, impossible) in [(dir.path().join("data"), false), (locked.join("data"), false), ("/proc/data".into(), true), ("/sys/data".into(), true)] {
+        let (code, said) = check(&place).await;
+        assert!(!place.exists(), "a check leaves no trace");
+        let can_be_made = fs::create_dir(&place).is_ok();
+        assert_eq!(code == Some(0), can_be_made, "{}: {said}", place.display());
+        assert!(can_be_made || (said.contains("data_dir") && said.contains(place.to_str().unwrap()) && said.contains("name another place")), "{said}");
+        assert!(!(impossible && can_be_made));
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_that_is_not_there_is_told_from_one_that_was_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, key) = (dir.path().join("data"), dir.path().join("the.key"));
+    let start = |check: &[&str]| {
+        let mut command = Command::new(binary("cloakroomd"));
+        command
+            .env_clear()
+            .env("CLOAKROOM_KEYS_MASTER_KEY_FILE", &key)
+            .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&data);
+        command.args(check);
+        Process::spawn("cloakroomd", command)
+    };
+    let refused = async |words: &str| {
+        for check in [&["--check"][..], &[]] {
+            let mut daemon = start(check);
+            assert_eq!(daemon.wait().await.code(), Some(1));
+            assert!(daemon.stderr().contains("the.key does not exist") && daemon.stderr().contains(words), "{check:?}: {}", daemon.stderr());
+        }
+    };
+    refused("there is no data yet: make one").await;
+    fs::write(&key, "ab".repeat(32)).unwrap();
+    let mut daemon = start(&[]);
+    daemon.wait_for_line("cloakroomd ready").await;
+    assert_eq!(daemon.terminate().await, Some(0));
+    fs::remove_file(&key).unwrap();
+    refused("the data was sealed with one: put your copy of it there").await;
 }
 
 #[tokio::test]

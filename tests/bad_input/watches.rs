@@ -2,7 +2,7 @@
 
 use prost_types::Duration;
 
-use super::{Bytes, Scene, Status, api, noise};
+use super::{Bytes, Channel, Daemon, InvalidationServiceClient, Scene, Status, api, noise};
 use api::{watch_invalidations_request::Start, watch_invalidations_response::Event};
 
 fn of_session(id: &str) -> api::Selector {
@@ -44,7 +44,7 @@ async fn selectors_keep_to_their_rules() {
         (vec![api::Selector { business_id: "b".repeat(257), ..Default::default() }], "selectors[0].business_id", ["257 bytes", "1 to 256"]),
         (vec![api::Selector { email: "no address".to_owned(), ..Default::default() }], "selectors[0].email", ["selectors[0].email", "white space"]),
         (vec![kinds(0)], "selectors[0].kinds", ["unknown kind", "0"]),
-        (vec![kinds(11)], "selectors[0].kinds", ["unknown kind", "11"]),
+        (vec![kinds(99)], "selectors[0].kinds", ["unknown kind", "99"]),
         (vec![kinds(-1)], "selectors[0].kinds", ["unknown kind", "-1"]),
     ];
     for (selectors, field, words) in cases {
@@ -80,15 +80,37 @@ async fn a_watch_starts_where_there_is_something() {
     let issued = scene.watch(api::WatchInvalidationsRequest::default()).await.unwrap().resume_token;
     let mut forged = issued.to_vec();
     forged[3] ^= 1;
-    for token in [noise(8, 60), noise(9, 512), noise(10, 513), vec![1], forged, [&issued[..], &[0; 513][..]].concat()] {
+    for token in [noise(8, 60), noise(9, 512), noise(10, 513), vec![1], [&issued[..], &[0; 513][..]].concat()] {
         let words = [&*format!("{} bytes", token.len()), "start without it"];
         scene.watch_refused(from(Start::ResumeToken(token.into())), "INVALID_RESUME_TOKEN", "resume_token", &words).await;
     }
+    let words = ["names this namespace's history", "start without it"];
+    scene.watch_refused(from(Start::ResumeToken(forged.into())), "INVALID_RESUME_TOKEN", "resume_token", &words).await;
     let others = api::WatchInvalidationsRequest { selectors: vec![of_session("a")], ..from(Start::ResumeToken(issued.clone())) };
     scene.watch_refused(others, "INVALID_RESUME_TOKEN", "resume_token", &["other selectors"]).await;
     let empty = from(Start::ResumeToken(Bytes::new()));
     scene.watch_refused(empty, "INVALID_RESUME_TOKEN", "resume_token", &["0 bytes"]).await;
     assert!(scene.watch(from(Start::ResumeToken(issued))).await.is_ok(), "the token itself goes on");
+}
+
+/// The data directory was made anew, and with it the key of the tokens: who resumed at every start failed at every start.
+#[tokio::test]
+async fn a_token_of_another_store_is_answered_with_a_reset() {
+    let (here, other) = (Scene::new().await, Daemon::start().await);
+    let channel = Channel::from_shared(other.url()).unwrap().connect().await.unwrap();
+    let issued = || async {
+        let watch = InvalidationServiceClient::new(channel.clone()).watch_invalidations(api::WatchInvalidationsRequest::default()).await;
+        watch.unwrap().into_inner().message().await.unwrap().unwrap().resume_token
+    };
+    let unused = issued().await;
+    Scene::at(other.url()).await;
+    for token in [unused, issued().await] {
+        let request = api::WatchInvalidationsRequest { start: Some(Start::ResumeToken(token)), ..Default::default() };
+        let mut watch = here.invalidations().watch_invalidations(request).await.unwrap().into_inner();
+        assert!(matches!(watch.message().await.unwrap().unwrap().event, Some(Event::Opened(_))));
+        let Some(Event::Reset(reset)) = watch.message().await.unwrap().unwrap().event else { panic!("no reset") };
+        assert_eq!(reset.reason(), api::reset::Reason::HistoryChanged);
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ pub(super) fn all() -> Vec<Seed> {
     seeds.extend(streams());
     seeds.extend(replies());
     seeds.extend(texts());
+    seeds.push(("cookies", "two", cookies()));
     seeds
 }
 
@@ -204,6 +205,17 @@ fn tokens() -> Vec<Seed> {
         ("names", "label", b"tier=gold".to_vec()),
         ("names", "hex", b"0123456789abcdef0123456789abcdef".to_vec()),
     ]
+}
+
+/// A cookie database with two cookies, in small pages, without the version of the SQLite that made it.
+fn cookies() -> Vec<u8> {
+    let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+    let table = "PRAGMA page_size = 512; CREATE TABLE cookies(host_key TEXT, name TEXT, value TEXT, encrypted_value BLOB, path TEXT, expires_utc INTEGER);
+        INSERT INTO cookies VALUES('.shop.example', 'sid', '', x'76313001', '/', 13400000000000000), ('shop.example', 'life', 'v', '', '/a', 0);";
+    connection.execute_batch(table).unwrap();
+    let mut bytes = connection.serialize("main").unwrap().to_vec();
+    bytes[96..100].fill(0);
+    bytes
 }
 
 fn framed(flags: u8, messages: &[impl prost::Message]) -> Vec<u8> {

@@ -13,20 +13,20 @@ use serde_json::Value;
 use super::{Stage, assert_same, name, stage, write};
 
 /// What a run of the command line came to.
-struct Ran {
+pub(super) struct Ran {
     code: Option<i32>,
-    out: String,
-    err: String,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Ran {
     /// Standard output as JSON, one value a line.
-    fn json(&self) -> Vec<Value> {
+    pub(super) fn json(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
     /// The one line that an error is.
-    fn error(&self, code: i32) -> &str {
+    pub(super) fn error(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert_eq!(self.err.lines().count(), 1, "{}", self.err);
         assert!(self.err.starts_with("cloakroom: "), "{}", self.err);
@@ -46,12 +46,12 @@ async fn run_at(target: &str, arguments: &[&str]) -> Ran {
     Ran { code, out: process.stdout(), err: process.stderr() }
 }
 
-async fn run(stage: &Stage, arguments: &[&str]) -> Ran {
+pub(super) async fn run(stage: &Stage, arguments: &[&str]) -> Ran {
     run_at(&stage.daemon.address(), arguments).await
 }
 
 /// A run that ends well.
-async fn fine(stage: &Stage, arguments: &[&str]) -> Ran {
+pub(super) async fn fine(stage: &Stage, arguments: &[&str]) -> Ran {
     let ran = run(stage, arguments).await;
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{arguments:?}");
     ran
@@ -141,7 +141,9 @@ async fn profiles_are_saved_listed_and_loaded() {
     let first = saved[0]["snapshot"]["id"].as_str().unwrap().to_owned();
     assert!(saved[0]["sent"]["bytes"].as_u64().unwrap() > 0 && saved[0]["snapshot"]["portability"]["capture_policy"] == "default");
     write(&directory, "Default/Cookies", b"sweeter");
-    let human = fine(&stage, &["save", &stage.session, text(&directory)]).await.out;
+    let human = run(&stage, &["save", &stage.session, text(&directory)]).await;
+    assert!(human.err.starts_with("cloakroom: warning: the snapshot that this one follows carried a storage state"), "{}", human.err);
+    let human = human.out;
     assert!(human.starts_with(&format!("{} is at snapshot ", stage.session)) && human.contains("(number 2): 2 entries, 7 B"), "{human}");
 
     let listed = fine(&stage, &["snapshots", &stage.session]).await.out;
@@ -210,7 +212,9 @@ async fn a_snapshot_is_named_by_the_first_digits_of_its_id() {
 async fn a_save_that_is_hardly_a_login_says_so() {
     let stage = stage().await;
     let directory = stage.directory("p");
-    let empty = run(&stage, &["save", &stage.session, text(&directory)]).await;
+    let refused = run(&stage, &["save", &stage.session, text(&directory)]).await;
+    assert!(refused.error(1).contains("is it the browser's user data directory?"), "{}", refused.err);
+    let empty = run(&stage, &["save", &stage.session, text(&directory), "--force"]).await;
     assert_eq!(empty.code, Some(0));
     assert!(empty.err.starts_with("cloakroom: warning: there is nothing in ") && empty.err.contains(text(&directory)), "{}", empty.err);
     write(&directory, "notes.txt", b"x");
@@ -219,6 +223,25 @@ async fn a_save_that_is_hardly_a_login_says_so() {
     write(&directory, "Local State", b"{}");
     let well = fine(&stage, &["--json", "save", &stage.session, text(&directory)]).await.json();
     assert_eq!(well[0]["warnings"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_directory_becomes_the_head_on_purpose_only() {
+    let stage = stage().await;
+    let (first, second) = (stage.directory("p"), stage.directory("q"));
+    for directory in [&first, &second] {
+        write(directory, "Local State", text(directory).as_bytes());
+    }
+    let parent = fine(&stage, &["--json", "save", &stage.session, text(&first)]).await.json()[0]["snapshot"]["id"].clone();
+    let refused = run(&stage, &["save", &stage.session, text(&second)]).await;
+    assert!(refused.error(4).contains("comes from nothing") && refused.err.contains(parent.as_str().unwrap()), "{}", refused.err);
+    let replaced = fine(&stage, &["--json", "save", &stage.session, text(&second), "--replace"]).await.json();
+    assert_eq!((&replaced[0]["snapshot"]["parent_snapshot_id"], &replaced[0]["snapshot"]["head"]), (&parent, &true.into()));
+
+    let other = fine(&stage, &["--json", "sessions", "create", "--business", &stage.business]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let elsewhere = run(&stage, &["save", &other, text(&second)]).await;
+    assert!(elsewhere.error(1).contains(&format!("the profile of session {}", stage.session)), "{}", elsewhere.err);
+    fine(&stage, &["save", &other, text(&second), "--replace"]).await;
 }
 
 #[tokio::test]

@@ -6,12 +6,16 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use cloakroom_client::{Error, Kind, LoadOptions, OnProgress, Policy, SaveOptions, v1};
+use cloakroom_client::{Client, Error, Kind, LoadOptions, OnProgress, Options, Policy, SaveOptions, v1};
 use futures::TryStreamExt as _;
 
 use super::{assert_same, contents, noise, set_mode, set_mtime, stage, write};
 
 const MIB: usize = 1 << 20;
+
+fn replacing() -> SaveOptions {
+    SaveOptions { replace: true, ..SaveOptions::default() }
+}
 
 fn local(error: &Error, reason: &str) {
     assert_eq!((error.kind(), error.reason()), (Kind::Local, reason), "{error}");
@@ -33,6 +37,32 @@ async fn storage_state_with_profile() {
     let without = stage.client.load(&stage.session, stage.path("r"), LoadOptions::default()).await.unwrap();
     assert_eq!(without.storage_state, None);
     stage.refused("STORAGE_STATE_TOO_LARGE", stage.client.sessions().storage_state().get(&stage.session)).await;
+}
+
+#[tokio::test]
+async fn storage_state_left_out_warns() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    let state = || SaveOptions { storage_state: Some(r#"{"cookies":[],"origins":[]}"#.into()), ..SaveOptions::default() };
+    let carried = |name: &str| serde_json::from_slice::<serde_json::Value>(&fs::read(stage.path(name)).unwrap()).unwrap()["storage_state"].clone();
+    for number in 0..2_u8 {
+        write(&directory, "f", &[number]);
+        assert_eq!(stage.client.save(&stage.session, &directory, state()).await.unwrap().warnings, Vec::<String>::new());
+        assert_eq!(carried("p.cloakroom.json"), true);
+    }
+    stage.load(&stage.path("q")).await;
+    assert_eq!(carried("q.cloakroom.json"), true);
+    for warned in [true, false] {
+        write(&directory, "f", format!("{warned}").as_bytes());
+        let saved = stage.save(&directory).await;
+        assert!(!saved.snapshot.has_storage_state);
+        assert_eq!(saved.warnings.iter().filter(|warning| warning.contains("carried a storage state")).count(), usize::from(warned), "{:?}", saved.warnings);
+        assert_eq!(carried("p.cloakroom.json"), serde_json::Value::Null);
+    }
+    // Also what was loaded with one, and becomes the head on purpose.
+    let saved = stage.client.save(&stage.session, stage.path("q"), replacing()).await.unwrap();
+    assert!(saved.warnings[0].contains("storage_state"), "{:?}", saved.warnings);
+    assert_eq!(stage.save(&stage.path("q")).await.warnings, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -99,6 +129,39 @@ async fn load_target_exists() {
 }
 
 #[tokio::test]
+async fn load_never_replaces_unasked() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    write(&directory, "f", &noise(2, 3 * MIB));
+    stage.save(&directory).await;
+    stage.load(&stage.path("had")).await;
+    write(&directory, "f", &noise(1, 3 * MIB));
+    stage.save(&directory).await;
+    // As a whole, as a difference beside what is had, and with what is had used up.
+    for (name, have, consume) in [("whole", false, false), ("beside", true, false), ("used", true, true)] {
+        let (target, before) = (stage.path(name), contents(&stage.path("had")));
+        let at = target.clone();
+        let progress = OnProgress::new(move |_, _| write(&at, "made meanwhile", b"precious"));
+        let have = have.then(|| stage.path("had"));
+        let options = LoadOptions { have, consume, progress: Some(progress), ..LoadOptions::default() };
+        let error = stage.client.load(&stage.session, &target, options).await.unwrap_err();
+        local(&error, "TARGET_EXISTS");
+        assert!(error.to_string().contains(target.to_str().unwrap()) && error.to_string().contains("replace"), "{error}");
+        assert_eq!(contents(&target).keys().collect::<Vec<_>>(), ["made meanwhile"]);
+        assert_eq!(contents(&stage.path("had")), before, "{name}");
+        assert!(stage.path("had.cloakroom.json").exists() && !stage.path(&format!("{name}.cloakroom.json")).exists());
+    }
+    // A file and a link in its place stay as well.
+    for name in ["file", "link"] {
+        let at = stage.path(name);
+        let progress = OnProgress::new(move |_, _| if at.ends_with("file") { fs::write(&at, "x").unwrap() } else { drop(symlink("nowhere", &at)) });
+        let options = LoadOptions { progress: Some(progress), ..LoadOptions::default() };
+        local(&stage.client.load(&stage.session, stage.path(name), options).await.unwrap_err(), "TARGET_EXISTS");
+        assert!(!stage.path(name).is_dir() && stage.path(name).symlink_metadata().is_ok());
+    }
+}
+
+#[tokio::test]
 async fn capture_rules_apply() {
     let stage = stage().await;
     let directory = stage.directory("p");
@@ -145,15 +208,97 @@ async fn live_browser_refused() {
 #[tokio::test]
 async fn first_save_without_sidecar() {
     let stage = stage().await;
-    let first = stage.directory("p");
+    let (first, second) = (stage.directory("p"), stage.directory("q"));
     write(&first, "only in the first", b"x");
-    let head = stage.save(&first).await.snapshot.id;
-    let second = stage.directory("q");
     write(&second, "f", b"y");
-    let saved = stage.save(&second).await;
-    assert_eq!((saved.snapshot.parent_snapshot_id, saved.snapshot.head), (head, true));
+    let head = stage.save(&first).await.snapshot;
+    assert_eq!((head.parent_snapshot_id.as_str(), head.head), ("", true));
+    let error = stage.refused("PARENT_NOT_HEAD", stage.client.save(&stage.session, &second, SaveOptions::default())).await;
+    assert_eq!((error.kind(), error.as_call().unwrap().metadata.get("head_snapshot_id")), (Kind::Conflict, Some(&head.id)));
+    assert!(error.to_string().contains(&head.id) && error.to_string().contains("replace"), "{error}");
+    let saved = stage.client.save(&stage.session, &second, replacing()).await.unwrap();
+    assert_eq!((saved.snapshot.parent_snapshot_id, saved.snapshot.head), (head.id, true));
     stage.load(&stage.path("r")).await;
     assert_same(&second, &stage.path("r"));
+    // From here on it goes on from that.
+    write(&second, "f", b"z");
+    assert_eq!(stage.save(&second).await.snapshot.parent_snapshot_id, saved.snapshot.id);
+}
+
+#[tokio::test]
+async fn save_into_another_session() {
+    let (one, other) = (stage().await, stage().await);
+    let directory = one.directory("p");
+    write(&directory, "f", b"of the one");
+    one.save(&directory).await;
+    one.load(&one.path("q")).await;
+    let head = {
+        let directory = other.directory("p");
+        write(&directory, "g", b"of the other");
+        other.save(&directory).await.snapshot.id
+    };
+    let error = other.refused("OTHER_SESSION", other.client.save(&other.session, one.path("q"), SaveOptions::default())).await;
+    local(&error, "OTHER_SESSION");
+    let told = error.to_string();
+    assert!(told.contains(&one.session) && told.contains(&other.session) && told.contains("q.cloakroom.json") && told.contains("replace"), "{told}");
+    // Nothing is sent: where no daemon listens it is the same.
+    let nowhere = Client::connect("127.0.0.1:1", Options::default()).unwrap();
+    local(&nowhere.save(&other.session, one.path("q"), SaveOptions::default()).await.unwrap_err(), "OTHER_SESSION");
+    let elsewhere = Client::connect(&one.daemon.address(), Options { namespace: "another".to_owned(), ..Options::default() }).unwrap();
+    let error = elsewhere.save(&one.session, one.path("q"), SaveOptions::default()).await.unwrap_err();
+    assert!(error.reason() == "OTHER_SESSION" && error.to_string().contains("namespace another"), "{error}");
+    let saved = other.client.save(&other.session, one.path("q"), replacing()).await.unwrap();
+    assert_eq!((saved.snapshot.parent_snapshot_id, saved.sent.content), (head, 10));
+    other.load(&other.path("q")).await;
+    assert_same(&directory, &other.path("q"));
+}
+
+#[tokio::test]
+async fn save_nothing_refused() {
+    let stage = stage().await;
+    let (empty, caches) = (stage.directory("empty"), stage.directory("caches"));
+    for path in ["GrShaderCache/data_0", "ShaderCache/index", "Crashpad/settings.dat"] {
+        write(&caches, path, b"x");
+    }
+    for directory in [&empty, &caches] {
+        let error = stage.refused("NOTHING_TO_SAVE", stage.client.save(&stage.session, directory, SaveOptions::default())).await;
+        local(&error, "NOTHING_TO_SAVE");
+        let told = error.to_string();
+        assert!(told.contains(directory.to_str().unwrap()) && told.contains("capture policy default") && told.contains("force"), "{told}");
+        let forced = stage.client.save(&stage.session, directory, SaveOptions { force: true, replace: true, ..SaveOptions::default() }).await.unwrap();
+        assert_eq!((forced.snapshot.entry_count, forced.snapshot.head), (0, true));
+    }
+    // A profile that was emptied is refused like one that never was.
+    write(&empty, "f", b"x");
+    stage.client.save(&stage.session, &empty, replacing()).await.unwrap();
+    fs::remove_file(empty.join("f")).unwrap();
+    stage.refused("NOTHING_TO_SAVE", stage.client.save(&stage.session, &empty, SaveOptions::default())).await;
+    assert!(stage.client.save(&stage.session, &caches, SaveOptions { policy: Policy::Full, replace: true, ..SaveOptions::default() }).await.is_ok());
+}
+
+#[tokio::test]
+async fn replace_after_lost_race() {
+    let stage = stage().await;
+    let directory = stage.directory("p");
+    write(&directory, "f", &noise(3, 100_000));
+    stage.save(&directory).await;
+    for name in ["a", "b"] {
+        stage.load(&stage.path(name)).await;
+        write(&stage.path(name), name, name.as_bytes());
+    }
+    let (first, second) = (stage.path("a"), stage.path("b"));
+    let winner = stage.save(&first).await.snapshot.id;
+    stage.refused("PARENT_NOT_HEAD", stage.client.save(&stage.session, &second, SaveOptions::default())).await;
+    let saved = stage.client.save(&stage.session, &second, replacing()).await.unwrap();
+    assert_eq!((saved.snapshot.parent_snapshot_id, saved.sent.content), (winner.clone(), 100_001));
+    let listed: Vec<_> = stage.client.snapshots(&stage.session).try_collect().await.unwrap();
+    assert_eq!(listed.iter().take(2).map(|snapshot| (&snapshot.id, snapshot.head)).collect::<Vec<_>>(), [(&saved.snapshot.id, true), (&winner, false)]);
+    stage.load(&stage.path("c")).await;
+    assert_same(&second, &stage.path("c"));
+    // What is the head's own is still only a difference.
+    write(&second, "b", b"bb");
+    let saved = stage.client.save(&stage.session, &second, replacing()).await.unwrap();
+    assert_eq!((saved.sent.content, saved.snapshot.parent_snapshot_id), (2, listed[0].id.clone()));
 }
 
 #[tokio::test]

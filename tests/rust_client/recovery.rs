@@ -101,7 +101,7 @@ async fn a_daemon_that_lost_everything_makes_its_watchers_read_anew() {
     loop {
         match next(&mut watch).await {
             EventKind::Reset { reason, .. } => return assert_eq!(reason, v1::reset::Reason::HistoryChanged),
-            EventKind::Bookmark { .. } => {}
+            EventKind::Bookmark { .. } | EventKind::Opened { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -290,6 +290,53 @@ async fn a_load_killed_while_it_patches_is_seen_by_the_next_save_and_mended_by_t
 }
 
 #[tokio::test]
+async fn a_browser_that_starts_while_a_load_runs_keeps_its_directory() {
+    let stage = stage().await;
+    let (directory, known, unknown) = (stage.directory("p"), stage.path("known"), stage.directory("unknown"));
+    write(&directory, "f", &noise(1, 3 << 20));
+    stage.save(&directory).await;
+    stage.load(&known).await;
+    write(&unknown, "f", b"of another time");
+    write(&directory, "f", &noise(2, 3 << 20));
+    stage.save(&directory).await;
+    let browser = format!("{}-{}", fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim(), std::process::id());
+    // Used up in place, copied from and replaced, and one that only would be used up for another.
+    for (had, target) in [(&known, &known), (&unknown, &unknown), (&known, &stage.path("elsewhere"))] {
+        let before = contents(had);
+        let (link, to) = (had.join("SingletonLock"), browser.clone());
+        let progress = OnProgress::new(move |_, _| drop(std::os::unix::fs::symlink(&to, &link)));
+        let have = (had != target).then(|| had.clone());
+        let options = LoadOptions { consume: have.is_some(), have, replace: true, progress: Some(progress), ..LoadOptions::default() };
+        let error = stage.client.load(&stage.session, target, options).await.unwrap_err();
+        assert!(error.reason() == "PROFILE_BUSY" && error.to_string().contains(&std::process::id().to_string()), "{error}");
+        fs::remove_file(had.join("SingletonLock")).unwrap();
+        assert_eq!(contents(had), before);
+    }
+    assert!(!stage.path("elsewhere").exists() && stage.path("known.cloakroom.json").exists());
+    stage.client.load(&stage.session, &known, LoadOptions { replace: true, ..LoadOptions::default() }).await.unwrap();
+    assert_same(&directory, &known);
+}
+
+#[tokio::test]
+async fn saves_that_all_replace_follow_each_other() {
+    let stage = stage().await;
+    let directories: Vec<_> = ["a", "b", "c", "d"].map(|name| stage.directory(name)).into();
+    for (number, directory) in directories.iter().enumerate() {
+        write(directory, "f", &noise(number as u64, 2 << 20));
+    }
+    let replacing = || SaveOptions { replace: true, ..SaveOptions::default() };
+    let saved = futures::future::join_all(directories.iter().map(|directory| stage.client.save(&stage.session, directory, replacing()))).await;
+    let mut saved: Vec<_> = saved.into_iter().map(|saved| saved.unwrap().snapshot).collect();
+    saved.sort_unstable_by_key(|snapshot| snapshot.sequence);
+    let mut parent = String::new();
+    for snapshot in saved {
+        assert_eq!(snapshot.parent_snapshot_id, parent);
+        parent = snapshot.id;
+    }
+    assert_eq!(stage.get().await.head_snapshot_id, parent);
+}
+
+#[tokio::test]
 async fn a_save_that_cannot_be_noted_down_is_committed_with_a_warning() {
     let stage = stage().await;
     // The sidecar's own name is as long as a name may be, the one of the file that is renamed into its place is longer.
@@ -297,16 +344,21 @@ async fn a_save_that_cannot_be_noted_down_is_committed_with_a_warning() {
     let sidecar = stage.path(&format!("{}.cloakroom.json", "p".repeat(240)));
     fs::write(&sidecar, "of another time").unwrap();
     stage.directory("q.cloakroom.json");
-    for (directory, remedy) in [(&long, "the next save of the directory sends the whole profile"), (&taken, "remove ")] {
-        write(directory, "Default/Cookies", remedy.as_bytes());
-        let saved = stage.save(directory).await;
+    let replacing = || SaveOptions { replace: true, ..SaveOptions::default() };
+    for directory in [&long, &taken] {
+        write(directory, "Default/Cookies", directory.as_os_str().as_encoded_bytes());
+        let saved = stage.client.save(&stage.session, directory, replacing()).await.unwrap();
         assert_eq!(stage.get().await.head_snapshot_id, saved.snapshot.id);
         assert_eq!(saved.warnings.len(), 1, "{:?}", saved.warnings);
         let warning = &saved.warnings[0];
-        assert!(warning.starts_with("the save is committed, but ") && warning.contains(".cloakroom.json: ") && warning.contains(remedy), "{warning}");
+        assert!(
+            warning.starts_with("the save is committed, but ") && warning.contains(".cloakroom.json: ") && warning.contains("unless it says replace"),
+            "{warning}"
+        );
     }
     assert!(!sidecar.exists(), "what is not true any more does not stay");
-    assert_eq!(stage.save(&long).await.warnings.len(), 1, "and is not in the way of the next save");
+    stage.refused("PARENT_NOT_HEAD", stage.client.save(&stage.session, &long, SaveOptions::default())).await;
+    assert_eq!(stage.client.save(&stage.session, &long, replacing()).await.unwrap().warnings.len(), 1, "and is not in the way of the next save");
 }
 
 #[tokio::test]

@@ -240,9 +240,11 @@ async fn bad_input_names_field() {
 #[tokio::test]
 async fn not_found_is_typed() {
     let stage = stage().await;
+    let directory = stage.directory("p");
+    super::write(&directory, "f", b"x");
     let error = stage.client.sessions().get("no-such-session").await.unwrap_err();
     assert_eq!((error.kind(), error.reason()), (Kind::NotFound, "SESSION_NOT_FOUND"));
-    let error = stage.client.save("no-such-session", stage.directory("p"), SaveOptions::default()).await.unwrap_err();
+    let error = stage.client.save("no-such-session", &directory, SaveOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.reason()), (Kind::NotFound, "SESSION_NOT_FOUND"));
 }
 

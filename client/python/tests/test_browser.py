@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import transfer
+from conftest import scan, transfer
+from daemon import Daemon
 from playwright.async_api import BrowserContext, async_playwright
 from playwright.sync_api import sync_playwright
 
-from cloakroom import install
+from cloakroom import Client, install, sync
 from cloakroom import playwright as helpers
 from cloakroom.capture import Capture, running_browser
-from cloakroom.errors import LocalError
+from cloakroom.errors import LocalError, NotFound
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
-from cloakroom.profiles import walk
+from cloakroom.tree import walk
 
 OPTIONS: dict[str, Any] = {"headless": True, "chromium_sandbox": False, "args": ["--disable-gpu"]}
 LOG_IN = """async () => {
@@ -135,6 +136,75 @@ async def test_a_login_moves_with_its_session_cookie(chromium: str, site: str, t
         page = await context.new_page()
         await page.goto(f"{site}/")
         assert await page.evaluate(LOOK) == ["kept", "kept", "lasting=kept"], "without the state, Chromium has lost it"
+
+
+async def test_a_session_is_opened_where_nothing_else_is(chromium: str, site: str, tmp_path: Path) -> None:
+    running = Daemon(tmp_path / "data")
+    options: dict[str, Any] = {"executable_path": chromium, **OPTIONS}
+    try:
+        async with Client(running.target) as client, async_playwright() as playwright:
+            session, other = [(await client.sessions.create("b")).session.id for _ in range(2)]
+            (tmp_path / "a").mkdir()
+            context = await helpers.open_context(client, session, playwright.chromium, tmp_path / "a", **options)
+            await (await context.new_page()).goto(f"{site}/login")
+            state = await helpers.capture(context)
+            await context.close()
+            await client.save(session, tmp_path / "a", storage_state=state)
+
+            async def text(where: str, **more: Any) -> str:
+                place = tmp_path / where
+                context = await helpers.open_context(client, session, playwright.chromium, place, **more, **options)
+                page = await context.new_page()
+                await page.goto(f"{site}/")
+                shown = await page.inner_text("body")
+                await context.close()
+                return shown
+
+            (tmp_path / "b").mkdir()
+            for where in ("absent", "b", "b"):  # into nothing, an empty directory, and one of this session
+                assert await text(where) == "lasting=kept; passing=kept"
+            (tmp_path / "mine").mkdir()
+            (tmp_path / "mine" / "f").write_bytes(b"mine")
+            (tmp_path / "p").mkdir()
+            (tmp_path / "p" / "f").write_bytes(b"theirs")
+            await client.save(other, tmp_path / "p")
+            for where, asked in (("mine", {}), ("p", {}), ("b", {"replace": False})):
+                before = scan(tmp_path / where)
+                with pytest.raises(LocalError) as caught:
+                    await text(where, **asked)
+                assert caught.value.reason == "TARGET_EXISTS"
+                assert scan(tmp_path / where) == before
+            assert await text("mine", replace=True) == "lasting=kept; passing=kept"
+            fresh = (await client.sessions.create("b")).session.id
+            with pytest.raises(LocalError, match="a fresh profile needs a fresh directory") as caught:
+                await helpers.open_context(client, fresh, playwright.chromium, tmp_path / "p", replace=True, **options)
+            assert caught.value.reason == "TARGET_EXISTS"
+            (tmp_path / "empty").mkdir()
+            with pytest.raises(NotFound):
+                await helpers.open_context(client, "never-was", playwright.chromium, tmp_path / "empty", **options)
+            assert list((tmp_path / "empty").iterdir()) == [], "it is still there"
+    finally:
+        running.stop()
+
+
+def test_the_synchronous_helper_opens_a_session(chromium: str, site: str, tmp_path: Path) -> None:
+    running = Daemon(tmp_path / "data")
+    options: dict[str, Any] = {"executable_path": chromium, **OPTIONS}
+    try:
+        with sync.Client(running.target) as client, sync_playwright() as playwright:
+            session = client.sessions.create("b").session.id
+            context = helpers.open_context_sync(client, session, playwright.chromium, tmp_path / "a", **options)
+            context.new_page().goto(f"{site}/login")
+            state = helpers.capture_sync(context)
+            context.close()
+            client.save(session, tmp_path / "a", storage_state=state)
+            context = helpers.open_context_sync(client, session, playwright.chromium, tmp_path / "b", **options)
+            page = context.new_page()
+            page.goto(f"{site}/")
+            assert page.inner_text("body") == "lasting=kept; passing=kept"
+            context.close()
+    finally:
+        running.stop()
 
 
 async def test_a_profile_of_a_killed_browser_still_opens(chromium: str, site: str, tmp_path: Path) -> None:

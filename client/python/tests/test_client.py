@@ -3,6 +3,7 @@
 
 import asyncio
 import inspect
+import os
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 import cloakroom
 from cloakroom import (
     Client,
+    Tls,
     channel,
     connection,
     enum_name,
@@ -144,6 +146,108 @@ def test_arguments_in_ones_own_words() -> None:
     assert sessions.state_bytes("{}") == b"{}"
     assert sessions.state_bytes({"cookies": ["\u00e9"]}) == '{"cookies":["\u00e9"]}'.encode()
     assert sessions.state_bytes(None) == b""
+
+
+def wrongly(verb: Any, *args: Any, **kwargs: Any) -> Any:
+    return verb(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        (lambda client: client.sessions.get(5), "session_id is 5 (int): it must be text (str)"),
+        (lambda client: client.sessions.get(None), "session_id is None: it must be text (str)"),
+        (lambda client: client.sessions.get("s", min_revision="1"), "min_revision is of type str: it must be a whole"),
+        (lambda client: client.sessions.get("s", min_revision=1 << 63), "it must be a number of 64 bits"),
+        (
+            lambda client: client.sessions.get("\udc80"),
+            "session_id is of type str: it must be text that can be written",
+        ),
+        (
+            lambda client: client.sessions.create("b", labels=b"x"),
+            "labels is of type bytes: it must be a mapping of text",
+        ),
+        (
+            lambda client: client.sessions.create("b", labels={"a": b"x"}),
+            "labels has something else in it: it must be a",
+        ),
+        (
+            lambda client: client.sessions.create("b", ttl="1h"),
+            "ttl is of type str: it must be a timedelta or a number",
+        ),
+        (lambda client: client.sessions.create("b", ttl=float("nan")), "nan is no time span"),
+        (lambda client: client.sessions.create("b", ttl_mode=1 << 40), "ttl_mode is 1099511627776 (int): it must be a"),
+        (lambda client: client.sessions.create("b", email=123456), "email is of type int: it must be text"),
+        (
+            lambda client: client.sessions.batch_get("one"),
+            "session_ids is of type str: it must be a list, or the like,",
+        ),
+        (lambda client: client.sessions.batch_get(["a", 5]), "session_ids has something else in it: it must be a list"),
+        (lambda client: client.sessions.transition("s", True), "to is True (bool): it must be text (str) or a whole"),
+        (
+            lambda client: client.sessions.list(page_size=1 << 31),
+            "page_size is 2147483648 (int): it must be a number of",
+        ),
+        (lambda client: client.sessions.storage_state.put("s", 5), "storage_state is of type int: it must be bytes or"),
+        (lambda client: client.sessions.storage_state.put("s", {"a": b"x"}), "storage_state cannot be written as JSON"),
+        (lambda client: client.load("s", 5), "directory is 5 (int): it must be text (str) or a path"),
+        (lambda client: client.save("s", "p", storage_state=[]), "storage_state is of type list: it must be bytes"),
+        (
+            lambda client: client.save("s", "p", exclude="x"),
+            "exclude is of type str: it must be a list, or the like, of",
+        ),
+        (lambda client: client.save("s", "p", force=1), "force is 1 (int): it must be True or False"),
+        (lambda client: client.save("s", "p", progress=1), "progress is 1 (int): it must be a function or None"),
+        (lambda client: client.restore("s", 7), "snapshot_id is 7 (int): it must be text (str)"),
+        (lambda client: client.watch([{"business_id": "b"}]), "selectors has something else in it: it must be a list"),
+        (lambda client: client.watch(resume_token="t"), "resume_token is of type str: it must be bytes"),
+        (lambda client: wrongly(selector, session_id=5), "session_id is 5 (int): it must be text (str)"),
+        (lambda client: wrongly(Client, 7700), "target is 7700 (int): it must be text (str) or None"),
+        (lambda client: wrongly(Tls, ca="/etc/ca.pem"), "ca is of type str: it must be bytes or None"),
+        (lambda client: wrongly(Client, tls="yes"), "tls is of type str: it must be a Tls or True or False"),
+        (
+            lambda client: client.invalidate(selector()),
+            "selectors is of type Selector: it must be a list, or the like,",
+        ),
+        (lambda client: wrongly(Client, token=123), "token is of type int: it must be text (str) or None"),
+    ],
+)
+async def test_a_wrong_argument_is_called_by_its_name(verb: Any, told: str) -> None:
+    async with Client(f"127.0.0.1:{free_port()}", patience=0.1) as client:
+        with pytest.raises(errors.LocalError) as caught:
+            await verb(client)
+    assert caught.value.message.startswith(told) or told in caught.value.message
+    assert caught.value.reason in ("INVALID_FIELD", "STATE_UNUSABLE")
+
+
+async def test_what_is_of_the_same_kind_is_taken(tmp_path: Path) -> None:
+    labels = session_pb2.Session(labels={"a": "1"}).labels
+    text = session_pb2.BatchGetSessionsRequest(session_ids=["a"]).session_ids
+    states: list[str | int] = ["ACTIVE", 2]
+    async with Client(f"127.0.0.1:{free_port()}", patience=0.0) as client:
+        for verb in (
+            client.sessions.create("b", labels=labels, ttl=timedelta(hours=1), ttl_mode="SLIDING"),
+            client.sessions.batch_get(text),
+            anext(client.sessions.list(states=iter(states))),
+            client.load("s", tmp_path / os.fsdecode(b"\xff"), compress=None),
+            client.load("s", os.fsdecode(os.fsencode(tmp_path) + b"/\xff")),
+        ):
+            with pytest.raises(errors.Unavailable):
+                await verb
+
+
+def test_the_target_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLOAKROOM_TARGET", raising=False)
+
+    def target(*given: str) -> str:
+        with sync.Client(*given) as client:
+            return client._inner._connection.target
+
+    assert target() == cloakroom.DEFAULT_TARGET == "127.0.0.1:7700"
+    monkeypatch.setenv("CLOAKROOM_TARGET", "http://127.0.0.1:7")
+    assert (target(), target("127.0.0.1:8")) == ("127.0.0.1:7", "127.0.0.1:8")
+    monkeypatch.setenv("CLOAKROOM_TARGET", "")
+    assert target() == "127.0.0.1:7700"
 
 
 def test_selectors() -> None:
@@ -346,6 +450,30 @@ async def test_what_is_unknown_is_a_reason_to_read_anew() -> None:
     odd = pb.WatchInvalidationsResponse.FromString(b"\x22\x02\x08\x63")  # a reset with reason 99
     assert (follower._event(odd).kind, follower._event(odd).reset_reason) == ("reset", "UNKNOWN")
     await follower.close()
+    await link.close()
+
+
+async def test_a_reset_is_not_lost_with_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    async def download(self: Connection, method: str, request: Any, *_: Any, **__: Any) -> Any:
+        asked.append(request.resume_token)
+        yield pb.WatchInvalidationsResponse(opened=pb.Opened(revision=7), resume_token=b"new")
+        if len(asked) == 1:
+            raise errors.Unavailable("the connection broke")
+        yield pb.WatchInvalidationsResponse(reset=pb.Reset(reason=pb.Reset.REASON_HISTORY_CHANGED), resume_token=b"new")
+
+    monkeypatch.setattr(Connection, "download", download)
+    link = nowhere()
+    events = watch.Watch(link, [], b"old", None, 5.0)
+    heard = [await anext(events) for _ in range(3)]
+    assert [(event.kind, event.resume_token) for event in heard] == [
+        ("opened", b"old"),
+        ("opened", b"old"),
+        ("reset", b"new"),
+    ]
+    assert asked == [b"old", b"old"]
+    await events.close()
     await link.close()
 
 

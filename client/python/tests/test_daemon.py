@@ -8,10 +8,12 @@ import random
 import re
 import shutil
 import socket
+import sqlite3
 import time
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,23 @@ import pytest
 from conftest import CLIENT, scan
 from daemon import Daemon, free_port
 
-from cloakroom import Client, CloakroomError, SaveResult, Watch, errors, selector, tree, wire
+from cloakroom import (
+    Client,
+    CloakroomError,
+    SaveResult,
+    Watch,
+    connection,
+    enum_name,
+    errors,
+    kind_name,
+    selector,
+    tree,
+    wire,
+)
 from cloakroom.capture import Capture
-from cloakroom.profiles import diff, walk
+from cloakroom.profiles import diff
 from cloakroom.sidecar import Sidecar
+from cloakroom.tree import walk
 from cloakroom.v1 import admin_pb2, invalidation_pb2, profile_pb2, profile_pb2_grpc, session_pb2
 
 LEAF = 4096
@@ -442,11 +457,104 @@ async def test_live_browser_refused(client: Client, session: str, tmp_path: Path
 
 async def test_first_save_without_sidecar(client: Client, session: str, tmp_path: Path) -> None:
     first = await client.save(session, fill(tmp_path / "p", {"old": b"old", "same": noise(9000)}))
+    assert first.snapshot.parent_snapshot_id == ""
     other = fill(tmp_path / "other", {"new": b"new", "same": noise(9000)})
-    second = await client.save(session, other)
+    async with refused(client, session, "PARENT_NOT_HEAD") as caught:
+        await client.save(session, other)
+    assert caught.value.metadata["head_snapshot_id"] == first.snapshot.id
+    assert not Sidecar.path(other).exists()
+    second = await client.save(session, other, replace=True)
     assert second.snapshot.parent_snapshot_id == first.snapshot.id
     await client.load(session, tmp_path / "q")
     assert scan(tmp_path / "q") == scan(other)
+    assert (await client.save(session, other, replace=True)).messages == 2, "from the head itself, a difference"
+
+
+async def test_save_into_another_session(
+    client: Client, business: str, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = (await client.sessions.create(business)).session.id
+    await client.save(theirs, fill(tmp_path / "p", {"f": b"theirs"}))
+    await client.load(theirs, tmp_path / "q")
+    before = await client.save(session, fill(tmp_path / "mine", {"f": b"mine"}))
+    sent = list[str]()
+    real = connection.Connection.upload
+
+    async def upload(self: connection.Connection, method: str, *rest: Any) -> Any:
+        sent.append(method)
+        return await real(self, method, *rest)
+
+    monkeypatch.setattr(connection.Connection, "upload", upload)
+    async with refused(client, session, "OTHER_SESSION") as caught:
+        await client.save(session, tmp_path / "q")
+    assert isinstance(caught.value, errors.LocalError)
+    assert f"the profile of session {theirs} " in caught.value.message
+    assert f"{tmp_path / 'q.cloakroom.json'} says so), not of {session}" in caught.value.message
+    assert not sent
+    saved = await client.save(session, tmp_path / "q", replace=True)
+    assert saved.snapshot.parent_snapshot_id == before.snapshot.id
+    assert (await client.sessions.get(session)).session.head_snapshot_id == saved.snapshot.id
+    await client.load(session, tmp_path / "back")
+    assert scan(tmp_path / "back") == scan(tmp_path / "q")
+    assert (await client.save(session, tmp_path / "q")).snapshot.parent_snapshot_id == saved.snapshot.id, "its own now"
+
+
+async def test_save_nothing_refused(client: Client, session: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fill(tmp_path / "caches", {"ShaderCache/data_0": b"x", "SingletonLock": b""})
+    for name in ("empty", "caches"):
+        async with refused(client, session, "NOTHING_TO_SAVE") as caught:
+            await client.save(session, tmp_path / name)
+        assert isinstance(caught.value, errors.LocalError)
+        assert f"nothing in {tmp_path / name} belongs to a profile (capture policy default)" in caught.value.message
+    assert [found async for found in client.snapshots(session)] == []
+    saved = await client.save(session, tmp_path / "caches", force=True)
+    assert saved.snapshot.entry_count == 0
+
+
+async def test_replace_after_lost_race(client: Client, session: str, tmp_path: Path) -> None:
+    await client.save(session, fill(tmp_path / "p", {"f": b"0", "same": noise(9000)}))
+    for worker in ("one", "two"):
+        await client.load(session, tmp_path / worker)
+        fill(tmp_path / worker, {"f": worker.encode()})
+    won = await client.save(session, tmp_path / "one")
+    async with refused(client, session, "PARENT_NOT_HEAD"):
+        await client.save(session, tmp_path / "two")
+    second = await client.save(session, tmp_path / "two", replace=True)
+    assert second.snapshot.parent_snapshot_id == won.snapshot.id
+    found = [snapshot.id async for snapshot in client.snapshots(session)]
+    assert found[:2] == [second.snapshot.id, won.snapshot.id]
+    await client.load(session, tmp_path / "q")
+    assert scan(tmp_path / "q") == scan(tmp_path / "two")
+
+
+async def test_load_never_replaces_unasked(client: Client, session: str, tmp_path: Path) -> None:
+    await client.save(session, fill(tmp_path / "p", {"f": noise(2 << 20)}))
+    target = tmp_path / "q"
+
+    def progress(*_: int) -> None:
+        fill(target, {"mine": b"mine"})
+
+    with pytest.raises(errors.LocalError) as caught:
+        await client.load(session, target, progress=progress)
+    assert failure(caught) == "TARGET_EXISTS"
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {"mine": b"mine"}
+    assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "q"}
+
+
+async def test_storage_state_left_out_warns(client: Client, session: str, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    for place in (top, tmp_path / "q"):
+        saved = await client.save(session, top, storage_state=STATE)
+        if place != top:
+            await client.load(session, place)
+        with pytest.warns(errors.StorageStateWarning, match="session cookies are no longer in what is loaded"):
+            without = await client.save(session, place)
+        assert without.snapshot.parent_snapshot_id == saved.snapshot.id
+        assert not without.snapshot.has_storage_state
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", errors.StorageStateWarning)
+            await client.save(session, place)
 
 
 async def test_delta_save_bytes(client: Client, session: str, tmp_path: Path) -> None:
@@ -748,6 +856,109 @@ async def test_snapshot_not_found(client: Client, session: str, tmp_path: Path) 
     async with refused(client, session, "SNAPSHOT_NOT_FOUND"):
         await client.load(session, tmp_path / "q", snapshot_id="0123456789abcdef" * 2)
     assert not (tmp_path / "q").exists()
+
+
+# --- undo, keep, compare
+
+
+def cookies(top: Path, value: str, other: str) -> None:
+    """A cookie database as Chromium would leave it, with one cookie of this value and one of this name."""
+    place = top / "Default" / "Cookies"
+    place.unlink(missing_ok=True)
+    with closing(sqlite3.connect(place)) as database, database:
+        columns = "host_key TEXT, name TEXT, value TEXT, encrypted_value BLOB, path TEXT, expires_utc INTEGER"
+        database.execute(f"CREATE TABLE cookies({columns}, last_access_utc INTEGER)")
+        for name, content in (("sid", value), (other, "same")):
+            row = ("login.test", name, content.encode())
+            database.execute("INSERT INTO cookies VALUES(?, ?, '', ?, '/', 5, random())", row)
+
+
+def state_of(snapshot: str) -> bytes:
+    return json.dumps({"cookies": [], "origins": [], "of": snapshot}).encode()
+
+
+async def good_and_bad(client: Client, session: str, top: Path) -> tuple[str, str]:
+    """Two snapshots of one directory, the second one bad."""
+    cookies(fill(top, {"Default/kept": b"kept"}), "good-secret", "old")
+    good = await client.save(session, top, storage_state=state_of("good"))
+    cookies(top, "bad-secret", "new")
+    fill(top, {"Default/added": b"7" * 5000})
+    await settle()
+    bad = await client.save(session, top, storage_state=state_of("bad"))
+    return good.snapshot.id, bad.snapshot.id
+
+
+async def test_undo_and_redo(client: Client, session: str, tmp_path: Path) -> None:
+    top = tmp_path / "p"
+    good, bad = await good_and_bad(client, session, top)
+    async with client.watch([selector(session_id=session)]) as watch:
+        restored = await client.restore(session, request_id="undo")
+        (change,) = await kinds(watch, 1)
+    assert (restored.snapshot.id, restored.snapshot.head, restored.former_head_snapshot_id) == (good, True, bad)
+    assert (kind_name(change), change.snapshot_id) == ("PROFILE_RESTORED", good)
+    assert change.revision == restored.revision
+    assert (await client.sessions.get(session)).session.etag == restored.session_etag
+    assert (await client.sessions.storage_state.get(session)).storage_state == state_of("good")
+    loaded = await client.load(session, top, replace=True, with_storage_state=True)
+    assert (loaded.base_snapshot_id, loaded.snapshot.id, loaded.storage_state) == (bad, good, state_of("good"))
+    await client.load(session, tmp_path / "fresh")
+    assert scan(top) == scan(tmp_path / "fresh") and not (top / "Default" / "added").exists()
+    assert (await client.restore(session, request_id="undo")).revision == restored.revision
+    async with refused(client, session, "PARENT_NOT_HEAD"):
+        await client.restore(session, head_snapshot_id=bad)
+    async with refused(client, session, "ETAG_MISMATCH"):
+        await client.restore(session, etag='"1"')
+    async with refused(client, session, "SNAPSHOT_NOT_FOUND"):
+        await client.restore(session)
+    redone = await client.restore(session, restored.former_head_snapshot_id, head_snapshot_id=good)
+    assert (redone.snapshot.id, redone.former_head_snapshot_id) == (bad, good)
+
+
+async def test_pin_delete_undelete(client: Client, session: str, tmp_path: Path) -> None:
+    async def listed(*, show_deleted: bool = False) -> list[str]:
+        return [found.id async for found in client.snapshots(session, show_deleted=show_deleted)]
+
+    good, bad = await good_and_bad(client, session, tmp_path / "p")
+    pinned = (await client.pin(session, good, "the good one")).snapshot
+    assert (pinned.id, pinned.pin_note, pinned.HasField("pin_time")) == (good, "the good one", True)
+    for held in (good, bad):
+        async with refused(client, session, "SNAPSHOT_HELD") as caught:
+            await client.delete_snapshot(session, held)
+        assert isinstance(caught.value, errors.Refused)
+    assert not (await client.unpin(session, good)).snapshot.HasField("pin_time")
+    async with client.watch([selector(session_id=session)]) as watch:
+        deleted = (await client.delete_snapshot(session, good)).snapshot
+        (change,) = await kinds(watch, 1)
+    assert (kind_name(change), change.snapshot_id) == ("SNAPSHOT_CHANGED", good)
+    assert deleted.expire_time.ToDatetime() > deleted.delete_time.ToDatetime()
+    assert (await listed(), await listed(show_deleted=True)) == ([bad], [bad, good])
+    for read in (client.snapshot, client.restore):
+        async with refused(client, session, "SNAPSHOT_DELETED") as caught:
+            await read(session, good)
+        assert isinstance(caught.value, errors.SnapshotDeleted)
+        assert "undeleted until" in caught.value.message
+    await client.undelete_snapshot(session, good)
+    assert await listed() == [bad, good]
+
+
+async def test_diff_names_files_and_cookies(client: Client, session: str, tmp_path: Path) -> None:
+    good, bad = await good_and_bad(client, session, tmp_path / "p")
+    whole = await client.diff(session)
+    assert (whole.snapshot.id, whole.base_snapshot.id) == (bad, good)
+    told = [(enum_name(one, "kind"), one.after.path) for one in whole.differences if one.after.path != "Default"]
+    assert told == [("CHANGED", "Default/Cookies"), ("ADDED", "Default/added")]
+    assert (whole.added_count, whole.removed_count) == (1, 0)
+    assert whole.changed_count == len(whole.differences) - 1
+    (database,) = whole.cookie_databases
+    assert (database.path, enum_name(database, "comparison")) == ("Default/Cookies", "KNOWN")
+    assert [(enum_name(one, "kind"), one.host, one.name, one.value_changed) for one in database.cookies] == [
+        ("ADDED", "login.test", "new", False),
+        ("REMOVED", "login.test", "old", False),
+        ("CHANGED", "login.test", "sid", True),
+    ]
+    assert b"secret" not in whole.SerializeToString()
+    assert await client.diff(session, good, bad, page_size=1) == whole, "all pages in one"
+    assert not (await client.diff(session, bad, bad)).differences
 
 
 # --- watch

@@ -1,6 +1,7 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 """`client/minimal.py`, the whole protocol in one file: held to the vectors, to the grown client, and to its length."""
 
+import fcntl
 import importlib.util
 import os
 import signal
@@ -17,7 +18,7 @@ import grpc
 import pytest
 from conftest import CLIENT, content, entries_of, make, scan, vectors
 from daemon import Daemon
-from test_daemon import fill, noise
+from test_daemon import STATE, fill, noise
 
 from cloakroom import errors, sync, tree, wire
 from cloakroom.sidecar import Sidecar
@@ -106,7 +107,7 @@ def test_the_vectors_hold(tmp_path: Path) -> None:
     for case in vectors("manifests")["trees"]:
         assert minimal.manifest_root(as_tree(entries_of(case["tree"]))).hex() == case["manifest_root"]
     for case in vectors("capture")["globs"]:
-        assert bool(minimal.re.compile(minimal.expression(case["glob"]), 16).fullmatch(case["path"])) == case["matches"]
+        assert bool(minimal.expression(case["glob"]).fullmatch(case["path"])) == case["matches"]
 
 
 def test_what_travels_is_what_the_rules_say(tmp_path: Path) -> None:
@@ -226,7 +227,10 @@ def test_a_delta_load_brings_only_what_differs(
     assert scan(tmp_path / "q") == scan(top)
     # A directory that changed since is no base.
     fill(tmp_path / "q", {"mine": b"gone"})
-    third = minimal.load(channel, session, tmp_path / "q")
+    with pytest.raises(SystemExit, match="TARGET_EXISTS"):
+        minimal.load(channel, session, tmp_path / "q")
+    assert (tmp_path / "q" / "mine").read_bytes() == b"gone", "nor discarded unless told"
+    third = minimal.load(channel, session, tmp_path / "q", "--replace")
     assert third.base_snapshot_id == ""
     assert scan(tmp_path / "q") == scan(top)
     assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json", "q", "q.cloakroom.json"}
@@ -234,14 +238,80 @@ def test_a_delta_load_brings_only_what_differs(
 
 def test_a_repeated_save_happens_once(client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path) -> None:
     top, upload = fill(tmp_path / "p", {"f": b"x"}), str(uuid.uuid4())
-    first = minimal.save(channel, session, top, upload)
+    first = minimal.save(channel, session, top, upload_id=upload)
     Sidecar.path(top).unlink()
-    assert minimal.save(channel, session, top, upload).snapshot.id == first.snapshot.id
+    assert minimal.save(channel, session, top, upload_id=upload).snapshot.id == first.snapshot.id
     assert len(list(client.snapshots(session))) == 1
-    # Without a kept manifest all of it travels, and becomes the head in place of what was there.
-    Sidecar.path(top).unlink()
-    fill(top, {"g": b"y"})
-    assert minimal.save(channel, session, top).snapshot.parent_snapshot_id == first.snapshot.id
+
+
+def test_a_save_goes_on_from_what_its_directory_came_from(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top, other = fill(tmp_path / "p", {"f": b"x"}), client.sessions.create("b").session.id
+    first = minimal.save(channel, session, top)
+    for unsound in (b"", b"{}", b"\xff", Sidecar.path(top).read_bytes().replace(b'"version": 1', b'"version": 2')):
+        Sidecar.path(top).write_bytes(unsound)
+        fill(top, {"g": b"y"})
+        with pytest.raises(grpc.RpcError, match=first.snapshot.id):
+            minimal.save(channel, session, top)
+    second = minimal.save(channel, session, top, "--replace")
+    assert second.snapshot.parent_snapshot_id == first.snapshot.id
+    assert minimal.save(channel, session, top, "--replace").snapshot.parent_snapshot_id == second.snapshot.id
+    with pytest.raises(SystemExit, match=f"OTHER_SESSION: {top} is of session {session}"):
+        minimal.save(channel, other, top)
+    assert not list(client.snapshots(other))
+    assert minimal.save(channel, other, top, "--replace").snapshot.parent_snapshot_id == ""
+    client.load(other, tmp_path / "q")
+    assert scan(tmp_path / "q") == scan(top)
+    with pytest.raises(errors.LocalError, match="OTHER_SESSION"):
+        client.save(session, top)
+    Sidecar("default", session, "0" * 32, {}).write(top)
+    with pytest.raises(SystemExit, match=f"of session default/{session}:"):
+        minimal.save(channel, session, top)
+
+
+def test_nothing_is_saved_only_when_forced(channel: grpc.Channel, session: str, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"ShaderCache/x": b"x"})
+    with pytest.raises(SystemExit, match="NOTHING_TO_SAVE"):
+        minimal.save(channel, session, top)
+    assert minimal.save(channel, session, top, "--force").snapshot.entry_count == 0
+    with pytest.raises(SystemExit, match="PROFILE_MISSING"):
+        minimal.save(channel, session, tmp_path / "gone", "--force")
+
+
+def test_a_storage_state_is_noted_for_the_grown_client(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    client.save(session, fill(tmp_path / "p", {"f": b"x"}), storage_state=STATE)
+    minimal.load(channel, session, tmp_path / "q")
+    with pytest.warns(errors.StorageStateWarning):
+        client.save(session, tmp_path / "q")
+
+
+def test_what_appears_or_changes_meanwhile_stays(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.save(session, fill(tmp_path / "p", {"f": b"x"}))
+    real = minimal.build
+
+    def build(*arguments: Any) -> Any:
+        fill(tmp_path / "q", {"mine": b"mine"})
+        return real(*arguments)
+
+    def refused() -> None:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit, match="TARGET_EXISTS"):
+            patch.setattr(minimal, "build", build)
+            minimal.load(channel, session, tmp_path / "q")
+        assert (tmp_path / "q" / "mine").read_bytes() == b"mine"
+
+    refused()  # it appears
+    minimal.load(channel, session, tmp_path / "q", "--replace")
+    assert scan(tmp_path / "q") == scan(tmp_path / "p")
+    refused()  # it changes
+    (tmp_path / "q" / "SingletonLock").symlink_to("elsewhere-1")
+    with pytest.raises(SystemExit, match="PROFILE_BUSY"):
+        minimal.load(channel, session, tmp_path / "q", "--replace")
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 class Tampered:
@@ -340,7 +410,7 @@ def test_a_directory_of_something_else_is_not_replaced(
     other = client.sessions.create("b").session.id
     fill(tmp_path / "q", {"mine": b"x"})
     for claimed in (other, session):
-        with pytest.raises(SystemExit, match="not of this session"):
+        with pytest.raises(SystemExit, match="is another's"):
             minimal.load(channel, claimed, tmp_path / ("p" if claimed == other else "q"))
     assert scan(tmp_path / "q").keys() == {"mine"} and scan(tmp_path / "p").keys() == {"f"}
 
@@ -387,7 +457,18 @@ def test_a_load_that_is_killed_leaves_what_no_client_saves(
     assert client.sessions.get(session).session.head_snapshot_id == head
     client.load(session, tmp_path / "q", replace=True)
     assert scan(tmp_path / "q") == scan(top)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "it swept"
     assert minimal.save(channel, session, tmp_path / "q").snapshot.parent_snapshot_id == head
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".q.loading-")]
+    living = tmp_path / ".q.loading-living"
+    fill(living, {"lock": b"", "new/f": b"x"})
+    with (living / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        minimal.load(channel, session, tmp_path / "q")
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [living.name]
+    minimal.load(channel, session, tmp_path / "q")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "so does this one"
 
 
 def test_as_a_program(daemon: Daemon, session: str, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def watched(client: Client) -> None:
         lambda client, top: client.server_info(),
         lambda client, top: client.sessions.create("b"),
         lambda client, top: client.load("s", top / "p"),
-        lambda client, top: client.save("s", top),
+        lambda client, top: client.save("s", top, force=True),
         lambda client, top: watched(client),
     ],
     ids=["read", "mutation", "load", "save", "watch"],
@@ -268,7 +268,7 @@ def entries(config: Any) -> dict[str, Any]:
 
 #: Mutations with a request id that may come twice without one: the second finds nothing to do, or says again what
 #: nobody minds hearing twice.
-HARMLESS = {"DeleteSession", "UndeleteSession", "Invalidate"}
+HARMLESS = {"DeleteSession", "UndeleteSession", "DeleteSnapshot", "UndeleteSnapshot", "Invalidate"}
 
 
 def test_what_stock_clients_repeat_is_harmless_without_a_request_id() -> None:

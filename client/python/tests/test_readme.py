@@ -36,14 +36,15 @@ def test_the_readme(
     real = cloakroom.playwright.launch
 
     async def launch(browser_type: Any, directory: str, **options: Any) -> Any:
-        return await real(browser_type, directory, executable_path=chromium, **OPTIONS, **options)
+        options["args"] = [*OPTIONS["args"], *options.get("args", ())]
+        return await real(browser_type, directory, **{"executable_path": chromium, **OPTIONS, **options})
 
     monkeypatch.setattr(cloakroom.playwright, "launch", launch)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
 
-    def run(program: str) -> list[str]:
-        code = compile(program.replace("127.0.0.1:7700", daemon.target), str(README), "exec")
+    def run(program: str, target: str = daemon.target) -> list[str]:
+        code = compile(program.replace("127.0.0.1:7700", target), str(README), "exec")
         exec(code, {"__name__": "__main__"})  # noqa: S102
         return capsys.readouterr().out.splitlines()
 
@@ -61,5 +62,15 @@ def test_the_readme(
     for _ in range(2):
         (heard,) = run(following)
         assert re.fullmatch(r"\S+ SESSION_CREATED [0-9]+", heard)
+    token = tmp_path / "empty" / "watch.token"
+    another = Daemon(tmp_path / "another")
+    try:
+        assert len(run(following, another.target)) == 1, "with the token of another daemon it begins anew"
+        assert len(run(following, another.target)) == 1
+    finally:
+        another.stop()
+    for spoilt in (b"no token", token.read_bytes()):
+        token.write_bytes(spoilt)
+        assert len(run(following)) == 1
     with sync.Client(daemon.target) as client:
         assert len(list(client.snapshots(session_id))) == 3

@@ -3,6 +3,7 @@
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import random
@@ -10,7 +11,9 @@ import shutil
 import socket
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import scan, stream, transfer
@@ -19,9 +22,9 @@ from cloakroom import install, tree, wire, workshop
 from cloakroom.capture import Capture, check_profile, describe, obstacles, running_browser
 from cloakroom.errors import LoadFailed, LocalError, NotAProfileWarning
 from cloakroom.install import Workshop
-from cloakroom.profiles import Loader, diff, walk
+from cloakroom.profiles import Loader, diff
 from cloakroom.sidecar import Sidecar
-from cloakroom.tree import FILE, LEAF
+from cloakroom.tree import FILE, LEAF, walk
 from cloakroom.v1 import profile_pb2 as pb
 
 FULL = Capture("full")
@@ -289,6 +292,10 @@ def test_a_sidecar_tells_the_origin_of_its_profile(tmp_path: Path) -> None:
     # One from a client that does not tell it is as good as ever.
     place = Sidecar.path(tmp_path / "p")
     body = json.loads(place.read_text())
+    assert "storage_state" not in body and not read.storage_state
+    replace(read, storage_state=True).write(tmp_path / "p")
+    read = Sidecar.read(tmp_path / "p", "n", "s")
+    assert read is not None and read.storage_state and json.loads(place.read_text())["storage_state"] is True
     del body["origin"]
     place.write_text(json.dumps(body))
     read = Sidecar.read(tmp_path / "p", "n", "s")
@@ -345,6 +352,74 @@ async def test_an_existing_directory_is_only_replaced_when_asked(tmp_path: Path)
         async with Workshop(target, replace=True):
             pass
     assert caught.value.reason == "PROFILE_BUSY"
+
+
+@pytest.mark.parametrize("able", [True, False])
+async def test_what_appears_at_the_last_moment_stays(
+    able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "p"
+    source.mkdir()
+    (source / "new").write_bytes(b"new")
+    real = install.put
+
+    def put(one: Path, other: Path) -> bool:
+        if one.name == "new":
+            target.mkdir()
+            (target / "mine").write_bytes(b"mine")
+            Sidecar("", "s", "mine").write(target)
+        return real(one, other)
+
+    monkeypatch.setattr(install, "put", put)
+    if not able:
+        monkeypatch.setattr(install, "_rename", lambda one, other, flags: errno.ENOSYS)
+    Sidecar("", "s", "stale").write(target)
+    with pytest.raises(LocalError, match="appeared while it was loaded") as caught:
+        async with Workshop(target, replace=False) as shop:
+            loader = transfer(source, walk(source, FULL, {}), shop.work)
+            await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
+    assert caught.value.reason == "TARGET_EXISTS"
+    assert [path.name for path in target.iterdir()] == ["mine"]
+    note = Sidecar.found(target)
+    assert note is not None and note.snapshot_id == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "p", "p.cloakroom.json"}
+
+
+async def test_a_browser_that_starts_while_a_load_runs_keeps_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "p"
+    for top in (source, target):
+        top.mkdir()
+        (top / "f").write_bytes(top.name.encode())
+    real = install.complete
+
+    def complete(*arguments: Any) -> Any:
+        (target / "SingletonLock").symlink_to(f"{socket.gethostname()}-{os.getpid()}")
+        return real(*arguments)
+
+    monkeypatch.setattr(install, "complete", complete)
+    with pytest.raises(LocalError, match=f"process {os.getpid()} runs a browser") as caught:
+        async with Workshop(target, replace=True) as shop:
+            loader = transfer(source, walk(source, FULL, {}), shop.work)
+            await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
+    assert caught.value.reason == "PROFILE_BUSY"
+    assert (target / "f").read_bytes() == b"p"
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "p"}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_putting_something_where_nothing_is(able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not able:
+        monkeypatch.setattr(install, "_rename", lambda one, other, flags: errno.ENOSYS)
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "f").write_bytes(b"f")
+    assert not install.put(tmp_path / "f", tmp_path / "d")
+    assert not install.put(tmp_path / "d", tmp_path / "f")
+    assert install.put(tmp_path / "d", tmp_path / "new") and install.put(tmp_path / "f", tmp_path / "g")
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "g"}
+    with pytest.raises(FileNotFoundError):
+        install.put(tmp_path / "gone", tmp_path / "h")
 
 
 @pytest.mark.parametrize("swap", [True, False])

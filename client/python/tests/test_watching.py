@@ -157,10 +157,10 @@ async def test_saving_what_is_no_profile_is_warned_of(daemon: Daemon, tmp_path: 
     async with Client(daemon.target) as client:
         session = (await client.sessions.create("b")).session.id
         with pytest.warns(errors.NotAProfileWarning, match="empty has nothing to save: give the browser's user data"):
-            await client.save(session, tmp_path / "empty")
+            await client.save(session, tmp_path / "empty", force=True)
         with warnings.catch_warnings():
             warnings.simplefilter("error", errors.NotAProfileWarning)  # whoever wants an error gets one, in time
             before = (await client.sessions.get(session)).session.etag
             with pytest.raises(errors.NotAProfileWarning):
-                await client.save(session, tmp_path / "empty")
+                await client.save(session, tmp_path / "empty", force=True)
             assert (await client.sessions.get(session)).session.etag == before

@@ -1,6 +1,7 @@
 //! The connection: one channel, and credentials on every call.
 
 use std::{
+    env::{self, VarError},
     future::Future,
     sync::{
         Arc,
@@ -138,6 +139,18 @@ impl Client {
         })
     }
 
+    /// The same with the target that the environment variable `CLOAKROOM_TARGET` names, or else `127.0.0.1:7700`. It is the only place where this library looks at the
+    /// environment.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn from_env(options: Options) -> Result<Self> {
+        Self::connect(&target(env::var("CLOAKROOM_TARGET"))?, options)
+    }
+
     /// Where the daemon is, as given.
     #[must_use]
     pub fn target(&self) -> &str {
@@ -205,6 +218,15 @@ fn is_near(endpoint: &Endpoint) -> bool {
     endpoint.uri().host().is_some_and(|host| host.starts_with("127.") || host == "localhost" || host == "[::1]")
 }
 
+/// The target that a variable of the environment names.
+fn target(variable: Result<String, VarError>) -> Result<String> {
+    match variable {
+        Ok(target) => Ok(target),
+        Err(VarError::NotPresent) => Ok("127.0.0.1:7700".to_owned()),
+        Err(error) => Err(Error::local("OPTION", format!("CLOAKROOM_TARGET is no address: {error}"))),
+    }
+}
+
 fn endpoint(target: &str, ca_certificate: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Result<Endpoint> {
     if target.contains('@') {
         let message = "the target has a user in it, which is not shown here: give the address alone, like https://host:7700, and the credentials as a token or a certificate";
@@ -270,6 +292,14 @@ mod tests {
         ] {
             assert_eq!(Client::connect(target, Options::default()).unwrap().loopback, loopback, "{target}");
         }
+    }
+
+    #[test]
+    fn without_a_variable_the_target_is_the_usual_one() {
+        assert_eq!(target(Err(VarError::NotPresent)).unwrap(), "127.0.0.1:7700");
+        assert_eq!(target(Ok("https://h:1".to_owned())).unwrap(), "https://h:1");
+        let error = target(Err(VarError::NotUnicode("\u{fffd}".into()))).unwrap_err();
+        assert!(error.reason() == "OPTION" && error.to_string().contains("CLOAKROOM_TARGET"), "{error}");
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ pub enum Error {
     ///
     /// Reasons of the client's own: `PROFILE_BUSY` (a browser runs on it, or another load goes into it), `PROFILE_CHANGING` (a file changes while it is read),
     /// `PROFILE_MISSING` (no directory there), `LOAD_UNFINISHED` (a load by some client took the directory away and was cut off, or is still at it), `TARGET_EXISTS` (a load would
-    /// overwrite something), `CAPTURE_RULE` (a bad glob or policy), `OPTION` (an argument that cannot be used). What arrived damaged, and a path that the contract
+    /// overwrite something), `OTHER_SESSION` (the directory that is to be saved came from another one), `NOTHING_TO_SAVE` (nothing in it travels), `CAPTURE_RULE` (a bad glob or policy), `OPTION` (an argument that cannot be used). What arrived damaged, and a path that the contract
     /// forbids, have the contract's reasons, such as `DIGEST_MISMATCH` and `PATH_INVALID`.
     #[error("{message}")]
     Local {

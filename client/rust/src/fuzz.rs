@@ -8,7 +8,7 @@ use crate::{
     capture::{Capture, Policy},
     error::Result,
     parts::Base,
-    place::{Goal, look_and_place},
+    place::{Goal, May, look_and_place},
     profiles::{Loader, walk},
     sidecar::{Origin, Sidecar},
     tree::{Root, Tree},
@@ -26,7 +26,7 @@ pub fn capture(rules: &str, include: &[String], path: &str) -> Result<bool> {
 /// Reads a sidecar of namespace `n` and session `s`; answers the text that would be written for it.
 #[must_use]
 pub fn sidecar(text: &[u8]) -> Option<Vec<u8>> {
-    Sidecar::parse(text, "n", "s").and_then(|sidecar| sidecar.text().ok())
+    Sidecar::parse(text).filter(|sidecar| sidecar.is_of("n", "s")).and_then(|sidecar| sidecar.text().ok())
 }
 
 /// A directory that holds a former snapshot.
@@ -63,8 +63,8 @@ pub fn load(messages: Vec<v1::LoadProfileResponse>, former: Option<&Former>, tar
         }
     }
     let (namespace, session_id, snapshot_id) = ("n".to_owned(), "s".to_owned(), "new".to_owned());
-    let sidecar = Sidecar { namespace, session_id, snapshot_id, origin: Origin::default(), tree: Tree::default() };
-    look_and_place(&loader.finish()?, Goal { target, space: &space, consume: false, sidecar }).map(|tree| tree.manifest_root())
+    let sidecar = Sidecar { namespace, session_id, snapshot_id, origin: Origin::default(), storage_state: false, tree: Tree::default() };
+    look_and_place(&loader.finish()?, Goal { target, space: &space, may: May { replace: true, ..May::default() }, sidecar }).map(|tree| tree.manifest_root())
 }
 
 /// What stands at `target` after [`load`]: every entry as the system describes it, without times.

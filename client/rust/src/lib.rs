@@ -28,6 +28,7 @@ mod former;
 #[doc(hidden)]
 pub mod fuzz;
 mod hex;
+mod history;
 mod leftovers;
 mod load;
 mod look;
@@ -59,6 +60,7 @@ pub use crate::{
     connection::{Client, Options},
     error::{CallError, Error, Kind, Result},
     hex::hex,
+    history::{Conditions, Diff, RestoreOptions, Restored},
     load::{LoadOptions, Loaded},
     progress::OnProgress,
     save::{SaveOptions, Saved},

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     former::examine,
     parts::Base,
-    place::{Goal, place},
+    place::{Goal, May, place, taken},
     profiles::{Job, Loader},
     progress::{Counter, OnProgress, STALL},
     sidecar::{Origin, Sidecar},
@@ -50,7 +50,8 @@ pub struct LoadOptions {
     ///
     /// What is replaced may always be used up, so this need be said only for a `have` elsewhere; said of the target itself it means `replace`.
     pub consume: bool,
-    /// Put the profile in the place of what is there, by one rename at the end; what was there is gone then. Refused while a live browser holds it.
+    /// Put the profile in the place of what is there, by one rename at the end; what was there is gone then. Refused while a live browser holds it. Without it nothing that is there is
+    /// ever replaced, also when it comes up while the load runs.
     pub replace: bool,
     /// Replace and use up also what a live browser holds.
     pub force: bool,
@@ -91,20 +92,21 @@ impl Client {
         let target = whole(directory.as_ref())?;
         let have = options.have.as_deref().map(whole).transpose()?;
         let in_place = have.as_ref().is_none_or(|have| *have == target);
-        let consume = options.consume || in_place;
         let replace = options.replace || (options.consume && in_place);
-        let (force, namespace, session, at) = (options.force, self.namespace.to_string(), session_id.to_owned(), target.clone());
+        let may = May { consume: options.consume || in_place, replace, force: options.force };
+        let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.clone());
         let (space, mut base) = blocking(move || {
-            check(&at, replace, force)?;
+            check(&at, may)?;
             let space = Workspace::beside(&at)?;
             // Another load may have ended, or one that died may have been cleared up.
-            check(&at, replace, force)?;
+            check(&at, may)?;
             let have = have.or_else(|| at.exists().then(|| at.clone()));
             let base = have.and_then(|have| {
-                Sidecar::read(&have, &namespace, &session).map(|known| Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
+                let known = Sidecar::read(&have).filter(|known| known.is_of(&namespace, &session))?;
+                Some(Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
             });
-            if let Some(base) = base.as_ref().filter(|base| consume && base.directory != at) {
-                quiesced(&base.directory, force)?;
+            if let Some(base) = base.as_ref().filter(|base| may.consume && base.directory != at) {
+                quiesced(&base.directory, may.force)?;
             }
             Ok((space, base.map(Arc::new)))
         })
@@ -112,10 +114,12 @@ impl Client {
         let space = Arc::new(space);
         let counter = Counter::new(options.progress.clone());
         let loaded = loop {
-            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, consume), &counter).await;
+            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, may), &counter).await;
             match loaded {
                 // More than a difference would not fit either.
                 Err(Error::File { source, path }) if source.kind() == ErrorKind::StorageFull => break Err(Error::File { source, path }),
+                // What came up at the target meanwhile is there with a whole load too.
+                Err(error) if ["TARGET_EXISTS", "PROFILE_BUSY"].contains(&error.reason()) => break Err(error),
                 // What was had is not what its sidecar says, or cannot be read: it is as if it had not been given.
                 Err(Error::Local { .. } | Error::File { .. }) if base.take().is_some() => {}
                 loaded => break loaded,
@@ -137,7 +141,7 @@ impl Client {
         target: &Path,
         options: &LoadOptions,
         base: Option<Arc<Base>>,
-        (space, consume): (&Arc<Workspace>, bool),
+        (space, may): (&Arc<Workspace>, May),
         counter: &Counter,
     ) -> Result<Loaded> {
         let request = self.load_request(session_id, options, base.as_deref());
@@ -154,11 +158,12 @@ impl Client {
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
         let storage_state = Some(Bytes::from(loader.storage_state.clone())).filter(|state| !state.is_empty());
-        let (snapshot_id, origin, space) = (snapshot.id.clone(), Origin::of(snapshot.portability.as_ref()), Arc::clone(space));
+        let (snapshot_id, origin, has_state) = (snapshot.id.clone(), Origin::of(snapshot.portability.as_ref()), snapshot.has_storage_state);
+        let space = Arc::clone(space);
         blocking(move || {
             let verified = loader.finish()?;
-            let sidecar = Sidecar { namespace, session_id, snapshot_id, origin, tree: Tree::default() };
-            place(&verified, &found, Goal { target: &at, space: &space, consume, sidecar })
+            let sidecar = Sidecar { namespace, session_id, snapshot_id, origin, storage_state: has_state, tree: Tree::default() };
+            place(&verified, &found, Goal { target: &at, space: &space, may, sidecar })
         })
         .await?;
         Ok(Loaded { directory: target.to_owned(), snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
@@ -250,14 +255,11 @@ async fn write(job: Job, held: Arc<Workspace>) -> Result<u64> {
     .await
 }
 
-fn check(target: &Path, replace: bool, force: bool) -> Result<()> {
+fn check(target: &Path, may: May) -> Result<()> {
     match target.symlink_metadata() {
         Err(_) => Ok(()),
-        Ok(_) if !replace => {
-            let message = format!("{} is there already: choose another directory, or say replace", target.display());
-            Err(Error::local("TARGET_EXISTS", message))
-        }
+        Ok(_) if !may.replace => Err(taken(target)),
         Ok(found) if !found.is_dir() => Err(Error::local("TARGET_EXISTS", format!("{} is not a directory: it is not replaced", target.display()))),
-        Ok(_) => quiesced(target, force).map(|_| ()),
+        Ok(_) => quiesced(target, may.force).map(|_| ()),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     parts::Base,
     place::{Goal, commit, settle_directories},
     profiles::Verified,
-    system::{make_directory, set_attributes_at},
+    system::{make_directory, quiesced, set_attributes_at},
     tree::{Kind, Stat, Tree},
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn patch(verified: &Verified, base: &Base, found: &[Found], goal: &mu
     }
     let (plan, former) = (Plan::new(verified, base, found), goal.space.former());
     let mut moves = Moves::new(goal.space.path());
+    quiesced(&base.directory, goal.may.force)?;
     match moves.take_away(&base.directory, &former) {
         Ok(()) => {}
         Err(error) => {

@@ -21,7 +21,7 @@ use crate::{
     patch::patch,
     profiles::Verified,
     sidecar::{self, Sidecar},
-    system::{make_directory, parallel, set_attributes_at},
+    system::{make_directory, parallel, quiesced, set_attributes_at},
     tree::{Entry, Kind, Stat, Tree},
     workspace::Workspace,
 };
@@ -31,21 +31,31 @@ use crate::{
 pub(crate) struct Goal<'a> {
     pub(crate) target: &'a Path,
     pub(crate) space: &'a Workspace,
-    /// The base's directory may be used up.
-    pub(crate) consume: bool,
+    pub(crate) may: May,
     /// What is to be known of it; the tree is filled in.
     pub(crate) sidecar: Sidecar,
 }
 
+/// What a load may do to directories that are there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct May {
+    /// Use up the base's.
+    pub(crate) consume: bool,
+    /// Replace what is at the target.
+    pub(crate) replace: bool,
+    /// Both also while a live browser holds them.
+    pub(crate) force: bool,
+}
+
 /// Puts what was verified in the place of the target, with its sidecar, and answers what the system says of it; whatever was there is gone.
 ///
-/// `found` is what [`crate::former::examine`] saw in the base's directory, if there is a base. With `consume` that directory is used up where that can be done. On an error
-/// everything is as it was.
+/// `found` is what [`crate::former::examine`] saw in the base's directory, if there is a base; that is used up if it may be and can be. On an error everything is as it was.
 ///
 /// # Errors
-/// `PROFILE_CHANGING` when the base's directory is not what it was; and what the file system says.
+/// `TARGET_EXISTS` when something is at the target that may not be replaced, and `PROFILE_BUSY` when a browser holds what is to give way, which both may have come up since the
+/// load began; `PROFILE_CHANGING` when the base's directory is not what it was; and what the file system says.
 pub(crate) fn place(verified: &Verified, found: &[Found], mut goal: Goal<'_>) -> Result<Tree> {
-    if let Some(base) = verified.base.as_ref().filter(|_| goal.consume)
+    if let Some(base) = verified.base.as_ref().filter(|_| goal.may.consume)
         && let Some(tree) = patch(verified, base, found, &mut goal)?
     {
         return Ok(tree);
@@ -70,14 +80,27 @@ pub(crate) fn commit(built: &Path, verified: &Verified, still: &HashMap<&str, St
     let (note, place, replaced) = (goal.space.path().join("note"), sidecar::path(goal.target), goal.space.replaced());
     moves.make(&note, |note| goal.sidecar.write_new(note)).map_err(|error| Error::file(&note, error))?;
     if goal.target.symlink_metadata().is_ok() {
+        if !goal.may.replace {
+            return Err(taken(goal.target));
+        }
+        quiesced(goal.target, goal.may.force)?;
         moves.take_away(goal.target, &replaced).map_err(|error| Error::file(goal.target, error))?;
     } else {
         // Of a directory that is gone already.
         moves.rename_if_there(&place, &sidecar::path(&replaced)).map_err(|error| Error::file(&place, error))?;
     }
-    moves.rename(built, goal.target).map_err(|error| Error::file(goal.target, error))?;
+    // A directory only ever comes in the place of an empty one.
+    moves.rename(built, goal.target).map_err(|error| match error.kind() {
+        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => taken(goal.target),
+        _ => Error::file(goal.target, error),
+    })?;
     moves.rename(&note, &place).map_err(|error| Error::file(&place, error))?;
     Ok(std::mem::take(&mut goal.sidecar.tree))
+}
+
+/// Something is where a load was to go.
+pub(crate) fn taken(target: &Path) -> Error {
+    Error::local("TARGET_EXISTS", format!("{} is there already: choose another directory, or say replace", target.display()))
 }
 
 /// Makes the stage a whole profile: directories, links, and what is unchanged.

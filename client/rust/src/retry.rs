@@ -99,8 +99,8 @@ impl<'a> Attempts<'a> {
 /// What the service config says of unary calls.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryPolicy {
-    attempts: u64,
-    backoff: Backoff,
+    pub(crate) attempts: u64,
+    pub(crate) backoff: Backoff,
     pub(crate) timeout: Duration,
     pub(crate) wait_for_ready: bool,
     /// In thousandths, as gRPC counts them.

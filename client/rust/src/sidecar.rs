@@ -35,6 +35,8 @@ pub(crate) struct Sidecar {
     pub(crate) snapshot_id: String,
     /// Where the profile comes from, as the snapshot says.
     pub(crate) origin: Origin,
+    /// Whether the snapshot carries a storage state.
+    pub(crate) storage_state: bool,
     /// Exactly the snapshot's entries.
     pub(crate) tree: Tree,
 }
@@ -82,6 +84,8 @@ struct Head<'a> {
     snapshot_id: &'a str,
     manifest_root: &'a str,
     origin: &'a Origin,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    storage_state: bool,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +101,8 @@ struct Body<'a> {
     manifest_root: Cow<'a, str>,
     #[serde(default)]
     origin: Origin,
+    #[serde(default)]
+    storage_state: bool,
     #[serde(borrow)]
     entries: Vec<Item<'a>>,
 }
@@ -136,24 +142,27 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 }
 
 impl Sidecar {
-    /// The sidecar of a directory, if there is a sound one of that session.
-    pub(crate) fn read(directory: &Path, namespace: &str, session_id: &str) -> Option<Self> {
-        Self::parse(&fs::read(path(directory)).ok()?, namespace, session_id)
+    /// The sidecar of a directory, if there is a sound one, of whichever session.
+    pub(crate) fn read(directory: &Path) -> Option<Self> {
+        Self::parse(&fs::read(path(directory)).ok()?)
     }
 
-    /// What a sidecar says, if it is sound and of that session.
-    pub(crate) fn parse(text: &[u8], namespace: &str, session_id: &str) -> Option<Self> {
-        let body: Body<'_> = serde_json::from_slice(text).ok()?;
-        if (body.version, body.namespace.as_ref(), body.session_id.as_ref()) != (VERSION, namespace, session_id) {
-            return None;
-        }
+    /// Whether it is of that session.
+    pub(crate) fn is_of(&self, namespace: &str, session_id: &str) -> bool {
+        (self.namespace.as_str(), self.session_id.as_str()) == (namespace, session_id)
+    }
+
+    /// What a sidecar says, if it is sound.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let body: Body<'_> = serde_json::from_slice(text).ok().filter(|body: &Body<'_>| body.version == VERSION)?;
         let entries: Option<Vec<_>> = body.entries.into_iter().map(|item| item.entry().map(Arc::new)).collect();
         let tree = Tree::new(entries?);
         (hex(&tree.manifest_root()) == body.manifest_root).then(|| Self {
-            namespace: namespace.to_owned(),
-            session_id: session_id.to_owned(),
+            namespace: body.namespace.into_owned(),
+            session_id: body.session_id.into_owned(),
             snapshot_id: body.snapshot_id.into_owned(),
             origin: body.origin,
+            storage_state: body.storage_state,
             tree,
         })
     }
@@ -184,6 +193,7 @@ impl Sidecar {
             snapshot_id: &self.snapshot_id,
             manifest_root: &hex(&self.tree.manifest_root()),
             origin: &self.origin,
+            storage_state: self.storage_state,
         };
         let entries = self.tree.entries();
         let size = entries.iter().map(|entry| FIXED + entry.path.len() + entry.target.len() + entry.leaves.len().div_ceil(3) * 4).sum::<usize>();
@@ -266,7 +276,7 @@ mod tests {
     }
 
     fn sidecar(tree: Tree) -> Sidecar {
-        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), origin: origin(), tree }
+        Sidecar { namespace: "n".to_owned(), session_id: "s".to_owned(), snapshot_id: "ab".repeat(16), origin: origin(), storage_state: false, tree }
     }
 
     #[test]
@@ -277,19 +287,19 @@ mod tests {
             let stat = Stat::of(&fs::metadata(home.path()).unwrap());
             let entries = tree_of(&case["tree"]).entries().iter().map(|entry| Arc::new(Entry { stat: Some(stat), ..Entry::clone(entry) })).collect();
             sidecar(Tree::new(entries)).write(&directory).unwrap();
-            let read = Sidecar::read(&directory, "n", "s").unwrap();
+            let read = Sidecar::read(&directory).unwrap();
             assert_eq!(read.snapshot_id, "ab".repeat(16));
             assert!(read.tree.entries().iter().all(|entry| entry.stat == Some(stat)));
             assert_eq!(hex(&read.tree.manifest_root()), case["manifest_root"]);
             assert_eq!(read.origin, origin());
-            assert!(Sidecar::read(&directory, "", "s").is_none() && Sidecar::read(&directory, "n", "t").is_none());
+            assert!(read.is_of("n", "s") && !read.is_of("", "s") && !read.is_of("n", "t"));
         }
         let beside: Vec<_> = fs::read_dir(home.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
         assert_eq!(beside, ["p.cloakroom.json"]);
         assert_eq!(fs::metadata(path(&directory)).unwrap().permissions().mode() & 0o777, 0o600);
         remove(&directory).unwrap();
         remove(&directory).unwrap();
-        assert!(Sidecar::read(&directory, "n", "s").is_none());
+        assert!(Sidecar::read(&directory).is_none());
     }
 
     #[test]
@@ -310,11 +320,11 @@ mod tests {
         for (from, to) in damages {
             assert!(whole.contains(from), "{from}");
             fs::write(path(&directory), whole.replacen(from, to, 1)).unwrap();
-            assert!(Sidecar::read(&directory, "n", "s").is_none(), "{from} → {to}");
+            assert!(Sidecar::read(&directory).is_none(), "{from} → {to}");
         }
         for at in (0..whole.len()).step_by(97) {
             fs::write(path(&directory), &whole[..at]).unwrap();
-            assert!(Sidecar::read(&directory, "n", "s").is_none(), "cut at {at}");
+            assert!(Sidecar::read(&directory).is_none(), "cut at {at}");
         }
     }
 }

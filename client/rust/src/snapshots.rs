@@ -33,8 +33,18 @@ impl Client {
     /// The stream's errors are those that the contract says of `ListSnapshots`; it ends with the first.
     #[must_use]
     pub fn snapshots(&self, session_id: &str) -> BoxStream<'static, Result<v1::Snapshot>> {
-        let first =
-            v1::ListSnapshotsRequest { namespace: self.namespace.to_string(), session_id: session_id.to_owned(), ..v1::ListSnapshotsRequest::default() };
+        self.listed(session_id, false)
+    }
+
+    /// The same with those that were deleted and can still be revived.
+    #[must_use]
+    pub fn all_snapshots(&self, session_id: &str) -> BoxStream<'static, Result<v1::Snapshot>> {
+        self.listed(session_id, true)
+    }
+
+    fn listed(&self, session_id: &str, show_deleted: bool) -> BoxStream<'static, Result<v1::Snapshot>> {
+        let (namespace, session_id) = (self.namespace.to_string(), session_id.to_owned());
+        let first = v1::ListSnapshotsRequest { namespace, session_id, show_deleted, ..v1::ListSnapshotsRequest::default() };
         let pages = stream::try_unfold((self.clone(), Some(first)), |(this, request)| async move {
             let Some(request) = request else { return Ok(None) };
             let call = || {

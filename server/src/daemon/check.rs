@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use rustix::{fs::Access, io::Errno};
+
 use super::stores;
 use crate::{
     config::{Backend, Config, Engine},
@@ -61,23 +63,60 @@ fn key(config: &Config) -> Result<String> {
     Ok(match &source {
         KeySource::Passing => "one that nobody keeps".to_owned(),
         KeySource::Default(path) if !path.exists() && !stores::has_data(config) => format!("{} (will be made: keep a copy of it elsewhere)", absolute(path)),
-        KeySource::Default(path) | KeySource::File(path) => MasterKeys::load(&source, false).map(|_| absolute(path))?,
-        KeySource::Value { name, .. } => MasterKeys::load(&source, false).map(|_| name.clone())?,
+        KeySource::Default(path) => MasterKeys::load(&source, Some(false)).map(|_| absolute(path))?,
+        KeySource::File(path) => MasterKeys::load(&source, stores::fresh(config)).map(|_| absolute(path))?,
+        KeySource::Value { name, .. } => MasterKeys::load(&source, None).map(|_| name.clone())?,
     })
+}
+
+/// File systems that keep no files of ours, by the number that `statfs` gives.
+const PSEUDO: [(u64, &str); 11] = [
+    (0x9fa0, "proc"),
+    (0x6265_6572, "sysfs"),
+    (0x0027_e0eb, "cgroup"),
+    (0x6367_7270, "cgroup2"),
+    (0x6462_6720, "debugfs"),
+    (0x7472_6163, "tracefs"),
+    (0x7363_6673, "securityfs"),
+    (0x6265_6570, "configfs"),
+    (0x1cd1, "devpts"),
+    (0xcafe_4a11, "bpf"),
+    (0xde5e_81e4, "efivarfs"),
+];
+
+/// Whether this user may make something in a directory, as far as that can be told without doing it.
+fn writable(setting: &str, shown: &str, directory: &Path) -> Result<()> {
+    let at = absolute(directory);
+    let refused = |why: String| Err(Error::field(setting, format!("{setting} is {shown}, but {why}")));
+    #[cfg(target_os = "linux")]
+    if let Some((_, name)) =
+        rustix::fs::statfs(directory).ok().and_then(|found| PSEUDO.iter().find(|(magic, _)| u64::try_from(found.f_type).ok() == Some(*magic)))
+    {
+        return refused(format!("{at} is of the file system {name}, which keeps no files: name another place"));
+    }
+    match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => {
+            refused(format!("this user cannot write into {at} ({error}): let the user that runs cloakroomd write there, or name another place"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A directory, and whether it is there.
 fn directory(setting: &str, path: &Path) -> Result<String> {
     let shown = absolute(path);
     // The nearest one that exists is what the others would be made in.
-    let nearest = path.ancestors().find_map(|above| Some((above, fs::metadata(above).ok()?)));
+    let nearest = Path::new(&shown).ancestors().find_map(|above| Some((above, fs::metadata(above).ok()?)));
     match nearest {
         Some((above, metadata)) if !metadata.is_dir() => {
             let message = format!("{setting} is {shown}, but {} is no directory; name another place", absolute(above));
             Err(Error::field(setting, message))
         }
-        Some((above, _)) if above == path => Ok(shown),
-        _ => Ok(format!("{shown} (will be made)")),
+        Some((above, _)) => {
+            writable(setting, &shown, above)?;
+            Ok(if above == Path::new(&shown) { shown.clone() } else { format!("{shown} (will be made)") })
+        }
+        None => Ok(format!("{shown} (will be made)")),
     }
 }
 

@@ -148,6 +148,12 @@ pub(super) fn has_data(config: &Config) -> bool {
     config.blobs.backend == Backend::Local && blob_directory(config).join(LANDMARK).exists()
 }
 
+/// Whether there is no data yet, as far as this machine's files tell.
+pub(super) fn fresh(config: &Config) -> Option<bool> {
+    let here = config.blobs.backend == Backend::Local && config.metadata.engine == Engine::Embedded;
+    if has_data(config) { Some(false) } else { (here && !config.data_dir.join("metadata.sqlite").exists()).then_some(true) }
+}
+
 /// Beside the data it opens.
 fn default_key_file(config: &Config) -> PathBuf {
     config.data_dir.join("master.key")

@@ -84,7 +84,7 @@ impl Keyring {
     pub async fn open(source: &KeySource, metadata: Arc<dyn Metadata>, objects: Arc<dyn KeyObjects>) -> Result<Arc<Self>> {
         let check = objects.get(CHECK).await?;
         let namespaces = metadata.namespaces().await?;
-        let master = MasterKeys::load(source, check.is_none() && namespaces.is_empty())?;
+        let master = MasterKeys::load(source, Some(check.is_none() && namespaces.is_empty()))?;
         let keyring = Self::new(master, metadata, objects);
         for namespace in namespaces.iter().take(CHECKED) {
             match keyring.existing(namespace).await {

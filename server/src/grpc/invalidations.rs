@@ -187,7 +187,11 @@ fn start(given: Option<watch_invalidations_request::Start>, keys: &NamespaceKeys
         }
         Some(Api::AfterRevision(revision)) => Ok(Start::After(Revision(revision))),
         Some(Api::ResumeToken(token)) => {
-            let resume = Resume::decode(|data, tag| keys.verify_token(RESUME, data, tag), &token)?;
+            let resume = match Resume::decode(|data, tag| keys.verify_token(RESUME, data, tag), &token) {
+                Ok(resume) => resume,
+                // A store that was made anew has other keys: its watchers shall read anew as after any change of history, and not fail until somebody removes their tokens.
+                Err(refused) => return Resume::unverified(&token).map(|foreign| Start::Foreign(foreign.history)).ok_or(refused),
+            };
             if resume.selectors == fingerprint {
                 return Ok(Start::Resume(resume.history, resume.revision));
             }

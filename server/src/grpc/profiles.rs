@@ -9,13 +9,14 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     audit::{self, Access},
     parse,
+    sessions::convert::conditions,
 };
 use crate::{
-    flow::profiles::{Load, LoadPiece, LoadRequest, Pieces, Profiles},
+    flow::profiles::{DiffRequest, Listing, Load, LoadPiece, LoadRequest, MarkRequest, Marked, Marking, Pieces, Profiles, RestoreRequest},
     model::{
         error::{Error, Reason, Result},
-        id::{SessionId, UploadId},
-        page,
+        id::{SessionId, SnapshotId, UploadId},
+        label, page,
     },
 };
 
@@ -24,7 +25,7 @@ mod convert;
 pub(crate) mod fuzz;
 mod upload;
 
-use convert::{accepted, entry, entry_page_size, moment, records, snapshot, snapshot_id};
+use convert::{accepted, difference, entry, entry_page_size, moment, records, snapshot, snapshot_id};
 
 /// The service, over the operations on profiles.
 pub struct ProfileCalls {
@@ -43,6 +44,14 @@ impl ProfileCalls {
     pub fn new(profiles: Arc<Profiles>) -> Self {
         Self { profiles }
     }
+}
+
+/// Answers with a snapshot whose marks were set.
+macro_rules! mark {
+    ($response:ident, $marked:expr) => {{
+        let Marked { view, revision } = $marked;
+        Ok(Response::new(api::$response { snapshot: Some(snapshot(view)), revision: revision.0 }))
+    }};
 }
 
 #[tonic::async_trait]
@@ -92,7 +101,8 @@ impl ProfileService for ProfileCalls {
         let given = request.into_inner();
         let session = SessionId::parse("session_id", &given.session_id)?;
         let (size, since) = (page::parse_size("page_size", given.page_size)?, moment("min_revision", given.min_revision)?);
-        let page = self.profiles.list(&namespace, &session, size, &given.page_token, since).await?;
+        let listing = Listing { size, token: &given.page_token, deleted: given.show_deleted, min_revision: since };
+        let page = self.profiles.list(&namespace, &session, listing).await?;
         let snapshots = page.views.into_iter().map(snapshot).collect();
         Ok(Response::new(api::ListSnapshotsResponse { snapshots, next_page_token: page.next, revision: page.revision.0 }))
     }
@@ -112,6 +122,82 @@ impl ProfileService for ProfileCalls {
             next_page_token: found.next,
             revision: found.revision.0,
         }))
+    }
+
+    async fn restore_snapshot(&self, request: Request<api::RestoreSnapshotRequest>) -> Result<Response<api::RestoreSnapshotResponse>, Status> {
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
+        let given = request.into_inner();
+        let wanted = RestoreRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            head: snapshot_id("head_snapshot_id", &given.head_snapshot_id)?,
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        let access = Access::begin(who, "RestoreSnapshot", &wanted.namespace, &wanted.session);
+        let restored = access.end(self.profiles.restore(wanted).await.map_err(Status::from))?;
+        Ok(Response::new(api::RestoreSnapshotResponse {
+            snapshot: Some(snapshot(restored.view)),
+            revision: restored.revision.0,
+            session_etag: restored.etag,
+            former_head_snapshot_id: restored.former.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn diff_snapshots(&self, request: Request<api::DiffSnapshotsRequest>) -> Result<Response<api::DiffSnapshotsResponse>, Status> {
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
+        let given = request.into_inner();
+        let wanted = DiffRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            base: snapshot_id("base_snapshot_id", &given.base_snapshot_id)?,
+            size: entry_page_size(given.page_size)?,
+            token: given.page_token,
+            min_revision: moment("min_revision", given.min_revision)?,
+        };
+        let access = Access::begin(who, "DiffSnapshots", &wanted.namespace, &wanted.session);
+        Ok(Response::new(difference(access.end(self.profiles.diff(&wanted).await.map_err(Status::from))?)))
+    }
+
+    async fn pin_snapshot(&self, request: Request<api::PinSnapshotRequest>) -> Result<Response<api::PinSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let note = label::parse_reason("note", &given.note)?;
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
+            marking: if given.unpin { Marking::Unpin } else { Marking::Pin(note) },
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        mark!(PinSnapshotResponse, self.profiles.mark(&wanted).await?)
+    }
+
+    async fn delete_snapshot(&self, request: Request<api::DeleteSnapshotRequest>) -> Result<Response<api::DeleteSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: Some(SnapshotId::parse("snapshot_id", &given.snapshot_id)?),
+            marking: Marking::Delete,
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        mark!(DeleteSnapshotResponse, self.profiles.mark(&wanted).await?)
+    }
+
+    async fn undelete_snapshot(&self, request: Request<api::UndeleteSnapshotRequest>) -> Result<Response<api::UndeleteSnapshotResponse>, Status> {
+        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let given = request.into_inner();
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &given.session_id)?,
+            snapshot: Some(SnapshotId::parse("snapshot_id", &given.snapshot_id)?),
+            marking: Marking::Undelete,
+            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        };
+        mark!(UndeleteSnapshotResponse, self.profiles.mark(&wanted).await?)
     }
 }
 

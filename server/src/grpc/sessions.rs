@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-mod convert;
+pub(super) mod convert;
 
 use convert::{batch_ids, conditions, listed_state, moved_state, patch, revision, session, ttl, ttl_mode};
 

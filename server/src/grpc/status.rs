@@ -56,6 +56,8 @@ fn row(reason: Reason) -> (&'static str, Code, bool) {
         R::Internal => ("INTERNAL", Code::Internal, false),
         R::Unsupported => ("UNSUPPORTED", Code::Unimplemented, false),
         R::MessageInvalid => ("MESSAGE_INVALID", Code::InvalidArgument, false),
+        R::SnapshotDeleted => ("SNAPSHOT_DELETED", Code::NotFound, false),
+        R::SnapshotHeld => ("SNAPSHOT_HELD", Code::FailedPrecondition, false),
     }
 }
 

@@ -52,11 +52,13 @@ pub enum Reason {
     Internal,
     Unsupported,
     MessageInvalid,
+    SnapshotDeleted,
+    SnapshotHeld,
 }
 
 impl Reason {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::InvalidField,
         Self::InvalidPageToken,
         Self::InvalidResumeToken,
@@ -97,6 +99,8 @@ impl Reason {
         Self::Internal,
         Self::Unsupported,
         Self::MessageInvalid,
+        Self::SnapshotDeleted,
+        Self::SnapshotHeld,
     ];
 }
 

@@ -25,6 +25,8 @@ pub enum ChangeKind {
     StorageStatePut = 8,
     ProfileSaved = 9,
     Invalidated = 10,
+    ProfileRestored = 11,
+    SnapshotChanged = 12,
 }
 
 /// One change of one session.
@@ -54,7 +56,8 @@ pub struct Change {
     /// Its state before the change, if another; else 0.
     #[prost(int32, tag = "8")]
     pub previous_state: i32,
-    /// Its head after the change, in hexadecimal digits, for [`ChangeKind::ProfileSaved`].
+    /// Its head after the change, in hexadecimal digits, for [`ChangeKind::ProfileSaved`] and [`ChangeKind::ProfileRestored`]; the snapshot that changed, for
+    /// [`ChangeKind::SnapshotChanged`].
     #[prost(string, tag = "9")]
     pub snapshot: String,
     /// Why, as its caller said.

@@ -2,6 +2,8 @@
 
 pub mod assembly;
 pub mod codec;
+pub mod compare;
+pub mod cookies;
 pub mod diff;
 pub mod email;
 pub mod error;

@@ -41,6 +41,8 @@ pub mod mark {
     pub const FENCE: &str = "fence";
     /// The revision that wrote its storage state; 0 when there is none.
     pub const STATE: &str = "state";
+    /// The revision of the last save or restore that brought a storage state along: equal to [`STATE`] while that one is current.
+    pub const BROUGHT: &str = "brought";
 }
 
 /// How a time to live runs.
@@ -91,7 +93,7 @@ pub struct Session {
     /// The head snapshot: 32 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
-    /// The commit slot of the head; 0 when there is none.
+    /// The slot of the commit that made the head what it is; 0 when there is none.
     #[serde(default)]
     pub sequence: i64,
     /// Slots up to here are used up: by the head, or voided after a writer's death. Never below `sequence`.

@@ -10,7 +10,7 @@ use super::{
     manifest::CommitInfo,
     pack::{Frame, Header, Pack, PackName},
     portability::Portability,
-    tree::Root,
+    tree::{Root, sha256},
 };
 
 /// Marks of a snapshot's record: numbers that the store sets.
@@ -19,6 +19,10 @@ pub mod mark {
     pub const CREATED: &str = "created";
     /// The revision of its commit.
     pub const BORN: &str = "born";
+    /// When it was pinned, in µs; 0 while it is not.
+    pub const PINNED: &str = "pinned";
+    /// When it was deleted, in µs; 0 while it is not.
+    pub const DELETED: &str = "deleted";
 }
 
 /// How a snapshot came to be.
@@ -58,6 +62,9 @@ pub struct Snapshot {
     pub upload: String,
     /// Where its commit frame lies in the commit pack.
     pub commit: CommitAt,
+    /// Why it is pinned.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pin_note: String,
 }
 
 /// Where a commit frame lies in its pack.
@@ -95,6 +102,7 @@ impl Snapshot {
                 plain: frame.plain,
                 codec: frame.codec as u8,
             },
+            pin_note: String::new(),
         }
     }
 
@@ -131,13 +139,16 @@ impl Snapshot {
     }
 }
 
-/// Which snapshot an upload made; kept as long as the snapshot, so that repetitions find it.
+/// Which snapshot an upload made, or a restore made the head again; kept as long as the lineage, so that repetitions find it, however late.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadResult {
     /// The session's lineage then; a session made anew under the same id has another one.
     pub lineage: String,
     /// The snapshot.
     pub snapshot: String,
+    /// Of a restore: the head before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<String>,
 }
 
 /// The id of the snapshot that an upload makes. It names content, not a place: the same upload with the same content has the same id, whatever slot it gets.
@@ -164,6 +175,21 @@ pub fn record_key(lineage: LineageId, snapshot: SnapshotId) -> String {
 #[must_use]
 pub fn index_name(lineage: LineageId) -> String {
     format!("p/{lineage}")
+}
+
+/// Name of the index of a lineage's restores: the names that stand for their uploads, by slot.
+#[must_use]
+pub fn restores_name(lineage: LineageId) -> String {
+    format!("q/{lineage}")
+}
+
+/// The name that stands for a restore's upload. The same request has the same one.
+///
+/// # Errors
+/// None that can happen: the name keeps to the rule of upload ids.
+pub fn restore_id(seed: &[u8]) -> Result<UploadId> {
+    let text = sha256(seed)[..16].iter().fold(String::from("restore-"), |text, byte| text + &format!("{byte:02x}"));
+    UploadId::parse("request_id", &text)
 }
 
 /// Name of the record of what an upload made.

@@ -4,6 +4,7 @@ pub mod blobs;
 pub mod bounds;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod cookies;
 pub mod embedded;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;

@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("codec", pack::codec),
     ("commit", manifest::commit),
     ("config", settings::config),
+    ("cookies", tokens::cookies),
     ("event", records::event),
     ("key_file", settings::key_file),
     ("key_record", records::key_record),

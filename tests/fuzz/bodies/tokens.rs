@@ -1,13 +1,16 @@
-//! What callers bring: tokens, names, storage states.
+//! What callers bring: tokens, names, storage states, cookie databases.
 
-use cloakroom_server::model::{
-    email::Email,
-    id::{BusinessId, LineageId, Namespace, RequestId, SessionId, SnapshotId, UploadId},
-    label::{parse_labels, parse_reason},
-    page,
-    resume::{MAX_TOKEN, Resume},
-    seal::Secret,
-    storage_state::{MAX_DEPTH, MAX_UNARY, validate},
+use cloakroom_server::{
+    model::{
+        email::Email,
+        id::{BusinessId, LineageId, Namespace, RequestId, SessionId, SnapshotId, UploadId},
+        label::{parse_labels, parse_reason},
+        page,
+        resume::{MAX_TOKEN, Resume},
+        seal::Secret,
+        storage_state::{MAX_DEPTH, MAX_UNARY, validate},
+    },
+    store::cookies::{DigestKey, read},
 };
 use serde_json::Value;
 
@@ -102,6 +105,14 @@ pub(super) fn storage_state(data: &[u8]) -> bool {
     assert!(cookies.iter().all(|cookie| cookie["name"].is_string() && cookie["domain"].is_string() && cookie["expires"].is_number()));
     let written = serde_json::to_vec(&value).unwrap_or_default();
     assert!(written.len() > MAX_UNARY || validate(&written, MAX_UNARY).is_ok(), "and stays one when written anew");
+    true
+}
+
+/// Chromium's cookie database. Its memory is SQLite's own but for what is read, which is at most as long as the database; a cookie has some words beside its texts.
+pub(super) fn cookies(data: &[u8]) -> bool {
+    let Ok(key) = DigestKey::new() else { return false };
+    let Ok(cookies) = within(600 * data.len(), || read(data.to_vec(), &key)) else { return false };
+    assert_eq!(read(data.to_vec(), &key).ok(), Some(cookies), "the same bytes are the same cookies");
     true
 }
 

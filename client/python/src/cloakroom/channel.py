@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from .arguments import checked
 from .errors import LocalError, unreachable
 
 _READY, _SHUTDOWN = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN
@@ -35,6 +36,7 @@ _OPTIONS = [
 ]
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Tls:
     """How to speak TLS, as PEM bytes.

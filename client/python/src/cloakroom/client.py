@@ -1,26 +1,33 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 """The client: a connection and the verbs on it."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Self
 
+from .arguments import checked
 from .channel import Tls, address, is_local
 from .connection import Connection
 from .errors import LocalError
+from .history import History
 from .profiles import Profiles
 from .sessions import Sessions, unique
 from .v1 import admin_pb2, invalidation_pb2, profile_pb2
 from .watch import Watch
 
 DEFAULT_TARGET = "127.0.0.1:7700"
+#: The environment variable that names the daemon for whoever names none.
+TARGET = "CLOAKROOM_TARGET"
 
 
-class Client(Profiles):
+@checked
+class Client(Profiles, History):
     """A connection to Cloakroom.
 
     `target` is an address such as `127.0.0.1:7700`, `http://127.0.0.1:7700`, `https://cloakroom.example:7700` (TLS) or
-    gRPC's `dns:///cloakroom.example:7700`. An empty `namespace` means the caller's own. `token` is sent as a bearer
-    token, over plain text only to this host unless `insecure` says otherwise. `tls` is True for the system's
+    gRPC's `dns:///cloakroom.example:7700`; if none is given, it is what the environment variable CLOAKROOM_TARGET says,
+    and `127.0.0.1:7700` if that is not set either. An empty `namespace` means the caller's own. `token` is sent as a
+    bearer token, over plain text only to this host unless `insecure` says otherwise. `tls` is True for the system's
     authorities.
 
     All times are in seconds. `timeout` bounds every single call (by default as the published service config says: 10),
@@ -33,7 +40,7 @@ class Client(Profiles):
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | None = None,
         *,
         namespace: str = "",
         token: str | None = None,
@@ -43,7 +50,7 @@ class Client(Profiles):
         stall: float = 60.0,
         patience: float | None = None,
     ) -> None:
-        target, chosen = address(target, tls)
+        target, chosen = address(target or os.environ.get(TARGET) or DEFAULT_TARGET, tls)
         if token and not chosen and not insecure and not is_local(target):
             raise LocalError(
                 f"a token would go to {target} in plain text: use tls, or say insecure=True", reason="INSECURE"
@@ -65,51 +72,6 @@ class Client(Profiles):
     async def save_status(self, session_id: str, upload_id: str) -> profile_pb2.GetSaveStatusResponse:
         """Says what became of a save, by its upload id."""
         return await self._connection.save_status(session_id, upload_id)
-
-    async def snapshots(
-        self, session_id: str, *, page_size: int = 0, min_revision: int = 0
-    ) -> AsyncGenerator[profile_pb2.Snapshot, None]:
-        """Goes through a session's snapshots, newest first, fetching page after page."""
-        request = profile_pb2.ListSnapshotsRequest(
-            namespace=self._connection.namespace, session_id=session_id, page_size=page_size
-        )
-        request.min_revision = min_revision
-        while True:
-            page = await self._connection.unary(
-                "ProfileService", "ListSnapshots", request, profile_pb2.ListSnapshotsResponse
-            )
-            for snapshot in page.snapshots:
-                yield snapshot
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    async def snapshot(
-        self, session_id: str, snapshot_id: str = "", *, with_entries: bool = False, min_revision: int = 0
-    ) -> profile_pb2.GetSnapshotResponse:
-        """Reads one snapshot, by default the head; if wanted with all of its entries."""
-        request = profile_pb2.GetSnapshotRequest(
-            namespace=self._connection.namespace, session_id=session_id, snapshot_id=snapshot_id
-        )
-        request.min_revision = min_revision
-        answer = page = await self._connection.unary(
-            "ProfileService", "GetSnapshot", request, profile_pb2.GetSnapshotResponse
-        )
-        if not with_entries:
-            return answer
-        # The head may move between two pages: all of them are asked for by its id.
-        request.snapshot_id, request.with_entries = answer.snapshot.id, True
-        answer = page = await self._connection.unary(
-            "ProfileService", "GetSnapshot", request, profile_pb2.GetSnapshotResponse
-        )
-        while page.next_page_token:
-            request.page_token = page.next_page_token
-            page = await self._connection.unary(
-                "ProfileService", "GetSnapshot", request, profile_pb2.GetSnapshotResponse
-            )
-            answer.entries.extend(page.entries)
-        answer.next_page_token = ""
-        return answer
 
     def watch(
         self,

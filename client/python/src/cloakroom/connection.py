@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from .channel import Channel, Tls, is_local, service_config
-from .errors import CloakroomError, Exhausted, LocalError, Unavailable, from_rpc
+from .errors import CloakroomError, Exhausted, LocalError, ParentNotHead, Unavailable, from_rpc
 from .v1 import profile_pb2, session_pb2
 
 A = TypeVar("A", bound=Message)
@@ -134,10 +134,10 @@ class Connection:
             finally:
                 call.cancel()
 
-    async def retry(self, once: Callable[[CloakroomError | None], Awaitable[R]]) -> R:
+    async def retry(self, once: Callable[[CloakroomError | None], Awaitable[R]], *also: str) -> R:
         """Does something as a whole again, a few times, while the daemon is away or full, or files do not stand still.
 
-        It is told why it failed before.
+        The same goes for the reasons in `also`. It is told why it failed before.
         """
         previous: CloakroomError | None = None
         for attempt in range(_ATTEMPTS):
@@ -145,10 +145,10 @@ class Connection:
                 if isinstance(previous, Unavailable):
                     await self._channel.reach()
                 return await once(previous)
-            except (Unavailable, Exhausted, LocalError) as error:
+            except (Unavailable, Exhausted, LocalError, ParentNotHead) as error:
                 # What cannot be reached was waited for already.
                 away = isinstance(error, Unavailable) and error.reason != "UNREACHABLE"
-                passing = away or error.reason in ("PROFILE_CHANGING", _OVERLOADED)
+                passing = away or error.reason in ("PROFILE_CHANGING", _OVERLOADED, *also)
                 if not passing or attempt == _ATTEMPTS - 1:
                     raise
                 previous = error

@@ -73,6 +73,10 @@ class SessionDeleted(NotFound):
     """The session was deleted and can be revived with `sessions.undelete`."""
 
 
+class SnapshotDeleted(NotFound):
+    """The snapshot was deleted and can be revived with `undelete_snapshot`."""
+
+
 class ProfileEmpty(NotFound):
     """Nothing was ever saved in the session: start with a fresh profile."""
 
@@ -136,10 +140,11 @@ class LocalError(CloakroomError):
     """Something is wrong on this machine, found by the client itself.
 
     Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
-    PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load took it away, and was killed or is still at it),
-    FILE_SYSTEM (it refused to read or write), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad
-    glob or policy), STATE_UNUSABLE (a storage state that no browser can take), INSECURE (a token would go out in plain
-    text), OPTION (a target that is no address). A path that the contract forbids is PATH_INVALID.
+    PROFILE_MISSING (no directory there), OTHER_SESSION (it is the profile of another session), NOTHING_TO_SAVE (nothing
+    in it belongs to a profile), LOAD_UNFINISHED (a load took it away, and was killed or is still at it), FILE_SYSTEM
+    (it refused to read or write), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or
+    policy), STATE_UNUSABLE (a storage state that no browser can take), INSECURE (a token would go out in plain text),
+    OPTION (a target that is no address). A path that the contract forbids is PATH_INVALID, an argument INVALID_FIELD.
     """
 
 
@@ -153,6 +158,10 @@ class PortabilityWarning(UserWarning):
 
 class SidecarWarning(UserWarning):
     """A save is done, but the directory still counts as what it was before it; the message says what to do."""
+
+
+class StorageStateWarning(UserWarning):
+    """A save leaves out what the snapshot before it had: a storage state, and the session cookies in it."""
 
 
 class NotAProfileWarning(UserWarning):
@@ -177,6 +186,7 @@ _BY_CODE: dict[grpc.StatusCode, type[CloakroomError]] = {
 _BY_REASON: dict[str, type[CloakroomError]] = {
     "SESSION_EXPIRED": SessionExpired,
     "SESSION_DELETED": SessionDeleted,
+    "SNAPSHOT_DELETED": SnapshotDeleted,
     "PROFILE_EMPTY": ProfileEmpty,
     "ETAG_MISMATCH": EtagMismatch,
     "LEASE_FENCED": LeaseFenced,

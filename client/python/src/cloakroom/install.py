@@ -3,6 +3,7 @@
 
 import asyncio
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,7 +23,8 @@ from .workshop import ASIDE, Space, sweep
 R = TypeVar("R")
 P = ParamSpec("P")
 
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
+_THERE = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 class Loaded(NamedTuple):
@@ -83,7 +85,7 @@ class Workshop:
         if not os.path.lexists(top):
             return
         if not self._replace:
-            advice = "load into another directory, or ask to replace it"
+            advice = "load into another directory, or say replace=True"
             raise LocalError(f"{top} is there already: {advice}", reason="TARGET_EXISTS")
         if top.is_symlink() or not top.is_dir():
             raise LocalError(f"{top} is not a directory and will not be replaced", reason="TARGET_EXISTS")
@@ -104,16 +106,22 @@ class Workshop:
                     former.rename(top)
             else:
                 sidecar.entries.update(complete(self.work, loaded, source))
-                if not os.path.lexists(top):
-                    Sidecar.path(top).unlink(missing_ok=True)
-                    self.work.rename(top)
-                else:
-                    with self._taken_away() as former:
-                        if not exchange(self.work, top):
-                            top.rename(former)
-                            self.work.rename(top)
+                self._check()  # that took its time: again right before
+                there = os.path.lexists(top)
+                with self._taken_away() as former:
+                    if not there:
+                        self._appear()
+                    elif not exchange(self.work, top):
+                        top.rename(former)
+                        self._appear()
             sidecar.write(top)
             sweep(top)
+
+    def _appear(self) -> None:
+        """Gives the new directory its name, never in place of anything."""
+        if not put(self.work, self._directory):
+            advice = "it stays; load into another directory"
+            raise LocalError(f"{self._directory} appeared while it was loaded: {advice}", reason="TARGET_EXISTS")
 
     @contextmanager
     def _taken_away(self) -> Iterator[Path]:
@@ -133,8 +141,8 @@ class Workshop:
             try:
                 if os.path.lexists(former):
                     former.rename(top)
-                with suppress(FileNotFoundError):
-                    kept.rename(note)
+                if os.path.lexists(kept) and not put(kept, note):
+                    kept.unlink()  # another load's is there now
                 aside.rmdir()
             except OSError as error:
                 self._stuck = True
@@ -233,9 +241,32 @@ def _dress(top: Path, entries: list[Entry]) -> None:
 
 def exchange(one: Path, other: Path) -> bool:
     """Swaps two directories in one step, if the system can."""
-    if sys.platform != "linux":
+    return _rename(one, other, _RENAME_EXCHANGE) == 0
+
+
+def put(source: Path, target: Path) -> bool:
+    """Renames a directory or a file where nothing is; answers whether nothing was there.
+
+    Where the system has no such step, an empty directory that appears in this very moment may give way to another one.
+    """
+    error = _rename(source, target, _RENAME_NOREPLACE)
+    if error in _THERE or (error and os.path.lexists(target)):
         return False
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        return bool(libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
-    return False
+    if error:
+        try:
+            source.rename(target)
+        except OSError as failure:
+            if failure.errno in _THERE:
+                return False
+            raise
+    return True
+
+
+def _rename(source: Path, target: Path, flags: int) -> int:
+    """Linux' `renameat2`; answers the number of the error, as of a call that the system does not have elsewhere."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None, use_errno=True)
+            names = _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target)
+            return ctypes.get_errno() if libc.renameat2(*names, flags) else 0
+    return errno.ENOSYS

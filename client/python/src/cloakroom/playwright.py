@@ -4,7 +4,7 @@
 A profile carries everything that the browser itself keeps: cookies with an expiry, localStorage, IndexedDB, service
 workers. It does not carry session cookies, which Chromium deletes when it starts. They travel in the storage state that
 is saved beside the profile: take it with `capture` before the context is closed, give it to `launch` after the profile
-was loaded. Saving comes after closing: only then the browser has written everything.
+was loaded. Saving comes after closing: only then the browser has written everything. `open_context` loads and launches.
 
 Each helper exists for asyncio and, with `_sync` at the end of its name, for Playwright's synchronous API. Playwright
 itself is only needed by the caller.
@@ -12,21 +12,72 @@ itself is only needed by the caller.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import LocalError
+from .errors import LocalError, ProfileEmpty
 from .sessions import State, state_bytes
+from .sidecar import Sidecar
 
 if TYPE_CHECKING:
     from playwright import async_api, sync_api
+
+    from . import client as asynchronous
+    from . import sync as synchronous
 
 #: Chromium seals its cookies with a key. With these it is one that every machine has, instead of one from a keyring,
 #: which does not travel; Cloakroom encrypts what it keeps. Every launch on a profile needs them: cookies that
 #: were sealed with one key cannot be read with the other.
 PORTABLE_FLAGS = ("--password-store=basic", "--use-mock-keychain", "--hide-crash-restore-bubble")
 _COOKIE_FIELDS = ("name", "value", "domain", "path", "expires", "httpOnly", "secure", "sameSite", "partitionKey")
+
+
+async def open_context(
+    client: "asynchronous.Client",
+    session_id: str,
+    browser_type: "async_api.BrowserType",
+    directory: str | os.PathLike[str],
+    *,
+    snapshot_id: str = "",
+    replace: bool | None = None,
+    args: Sequence[str] = (),
+    **options: Any,
+) -> "async_api.BrowserContext":
+    """Loads a session's profile and opens a persistent context on it, with its session cookies.
+
+    A session in which nothing was saved yet starts with a fresh profile. What is at `directory` gives way if it is a
+    profile of this session, as its sidecar says, or empty; anything else is refused with TARGET_EXISTS. `replace` says
+    otherwise: with True whatever is there gives way, with False nothing. `options` are those of Playwright's
+    `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or `viewport`.
+    """
+    state = None
+    with _place(client._connection.namespace, session_id, directory, replace) as given:
+        loaded = await client.load(
+            session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True
+        )
+        state = loaded.storage_state
+    return await launch(browser_type, directory, storage_state=state, args=args, **options)
+
+
+def open_context_sync(
+    client: "synchronous.Client",
+    session_id: str,
+    browser_type: "sync_api.BrowserType",
+    directory: str | os.PathLike[str],
+    *,
+    snapshot_id: str = "",
+    replace: bool | None = None,
+    args: Sequence[str] = (),
+    **options: Any,
+) -> "sync_api.BrowserContext":
+    """As `open_context`."""
+    state = None
+    with _place(client._inner._connection.namespace, session_id, directory, replace) as given:
+        loaded = client.load(session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True)
+        state = loaded.storage_state
+    return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
 
 
 async def launch(
@@ -126,6 +177,31 @@ def mend(directory: str | os.PathLike[str]) -> None:
         aside.write_text(json.dumps(preferences, separators=(",", ":")), encoding="utf-8")
         aside.chmod(path.stat().st_mode)
         aside.replace(path)
+
+
+@contextmanager
+def _place(namespace: str, session_id: str, directory: str | os.PathLike[str], replace: bool | None) -> Iterator[bool]:
+    """Says whether what is at a directory gives way to a load; where nothing was saved yet, nothing needs to.
+
+    An empty directory is taken away for the load, so that nothing that appears in it is lost. If that fails it is back.
+    """
+    top, taken = Path(directory).absolute(), False
+    if replace is None:
+        with suppress(OSError):
+            top.rmdir()
+            taken = True
+        replace = os.path.lexists(top) and Sidecar.read(top, namespace, session_id) is not None
+    try:
+        yield replace
+    except ProfileEmpty:
+        if top.is_dir() and any(top.iterdir()):
+            advice = f"{top} is not empty: a fresh profile needs a fresh directory"
+            message = f"nothing was saved in session {session_id} yet, and {advice}"
+            raise LocalError(message, reason="TARGET_EXISTS") from None
+    except BaseException:
+        if taken:
+            top.mkdir(mode=0o700, exist_ok=True)
+        raise
 
 
 def _flags(browser: str, args: Sequence[str]) -> list[str]:

@@ -14,10 +14,12 @@ from contextlib import aclosing
 from pathlib import Path
 
 from . import disk, tree, wire
+from .arguments import checked
 from .capture import Capture, check_profile, describe, obstacles
 from .connection import Connection
 from .errors import CloakroomError, LocalError, PortabilityWarning, must
 from .install import Loaded, Workshop
+from .lineage import check_session, check_something, check_state, parent_of
 from .results import LoadResult, SaveResult
 from .sessions import State, state_bytes
 from .sidecar import Sidecar
@@ -28,22 +30,6 @@ from .workshop import finished
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 Requests = AsyncGenerator[pb.SaveProfileRequest, None]
-
-
-def walk(directory: Path, capture: Capture, known: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Looks at everything that travels, in order of the paths; what still is as `known` says is not read again."""
-    found, pending = [], [""]
-    with tree.file_system():
-        while pending:
-            prefix = pending.pop()
-            with os.scandir(f"{directory}/{prefix}") as items:
-                for item in items:
-                    path = prefix + item.name
-                    if capture.verdict(path) and (entry := tree.look(item.path, path, known.get(path))):
-                        found.append(entry)
-                        if entry.kind == DIRECTORY:
-                            pending.append(path + "/")
-    return tree.in_order(found)
 
 
 def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
@@ -167,6 +153,7 @@ class Loader:
         return Loaded(self._entries, self._parts.keys())
 
 
+@checked
 class Profiles:
     """The verbs `load` and `save` of the client."""
 
@@ -212,7 +199,7 @@ class Profiles:
                         if progress:
                             progress(loader.done_bytes, loader.begin.content_bytes)
                 snapshot, based = loader.begin.snapshot, loader.begin.base_snapshot_id
-                sidecar = Sidecar(link.namespace, session_id, snapshot.id, origin=snapshot.portability)
+                sidecar = Sidecar.after(link.namespace, session_id, snapshot)
                 await shop.run(shop.install, loader.loaded(), source if based else None, sidecar)
             for obstacle in obstacles(snapshot.portability):
                 warnings.warn(f"{top}: {obstacle}", PortabilityWarning, stacklevel=2)
@@ -233,6 +220,7 @@ class Profiles:
         brand: str = "",
         password_store: str = "",
         force: bool = False,
+        replace: bool = False,
         upload_id: str = "",
         etag: str = "",
         lease_token: int = 0,
@@ -241,12 +229,14 @@ class Profiles:
     ) -> SaveResult:
         """Saves a directory as the session's new head.
 
-        What changed since it was loaded or saved travels, or all of it if that is not known. `policy`, `include` and
+        It follows the snapshot that the directory was loaded or saved as, and what changed since travels; a directory
+        that is not known to come from anywhere makes a first head. With `replace` it becomes the head whatever is the
+        head now and wherever it came from; what was the head stays as an earlier snapshot. `policy`, `include` and
         `exclude` say what belongs to it (`client/capture.json`). `brand` and `password_store` say which browser it is
-        and where that keeps its cookie key; not given, they stay what they were. The browser must have exited; `force`
-        saves nevertheless. With the same `upload_id` a save that is repeated happens once. `compress` packs the data on
-        its way, by default unless it is much and the daemon is on this host. `progress` is told how many bytes of how
-        many went.
+        and where that keeps its cookie key; not given, they stay what they were. The browser must have exited, and
+        there must be something to save; `force` saves nevertheless. With the same `upload_id` a save that is repeated
+        happens once. `compress` packs the data on its way, by default unless it is much and the daemon is on this host.
+        `progress` is told how many bytes of how many went.
         """
         top, link, upload_id = Path(directory).absolute(), self._connection, upload_id or str(uuid.uuid4())
         rules, state = Capture(policy, include=include, exclude=exclude), state_bytes(storage_state)
@@ -260,20 +250,24 @@ class Profiles:
                 # Another content under this upload id is sent, for the daemon to refuse it.
                 if earlier.state == pb.SAVE_STATE_COMMITTED and there == (root, bool(state)):
                     return await done(SaveResult(earlier.snapshot, earlier.revision, "", upload_id, 0, 0))
-            old = await asyncio.to_thread(Sidecar.read, top, link.namespace, session_id)
-            base, former = (old.entries, old.origin) if old else ({}, pb.Portability())
+            old = await asyncio.to_thread(Sidecar.found, top)
+            known, former = (old.entries, old.origin) if old else ({}, pb.Portability())
             await asyncio.to_thread(finished, top)
             origin = await asyncio.to_thread(describe, top, rules, brand, password_store, force=force, former=former)
-            new, root = await asyncio.to_thread(walk, top, rules, base), b""
+            if not replace:
+                check_session(top, old, link, session_id)
+            new, root = await asyncio.to_thread(tree.walk, top, rules, new or known), b""
             await asyncio.to_thread(finished, top)  # a load may have begun meanwhile
+            check_something(top, new, policy, force=force)
             if not previous:
                 check_profile(top, new)
-            delta = await asyncio.to_thread(diff, base, new)
+                check_state(top, old, state)
+            parent = await parent_of(old, link, session_id, replace=replace)
+            delta = await asyncio.to_thread(diff, parent.base, new)
             root = await asyncio.to_thread(tree.manifest_root, new.values())
             end = pb.SaveEnd(manifest_root=root)
             begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
-            begin.parent_snapshot_id = old.snapshot_id if old else await link.head(session_id)
-            begin.full = bool(begin.parent_snapshot_id and not old)
+            begin.parent_snapshot_id, begin.full = parent.snapshot_id, parent.full
             begin.portability.CopyFrom(origin)
             sent = await link.upload("SaveProfile", messages(begin, delta, end), pb.SaveProfileResponse)
             result = sent.answer.snapshot, sent.answer.revision, sent.answer.session_etag
@@ -293,8 +287,9 @@ class Profiles:
             yield pb.SaveProfileRequest(end=end)
 
         async def done(result: SaveResult) -> SaveResult:
-            sidecar = Sidecar(link.namespace, session_id, result.snapshot.id, new, result.snapshot.portability)
+            sidecar = Sidecar.after(link.namespace, session_id, result.snapshot, new)
             await asyncio.to_thread(sidecar.note, top, upload_id)
             return result
 
-        return await link.retry(once)
+        # Who replaces is not to be beaten by somebody who saves in between: the head is looked up anew.
+        return await link.retry(once, *(["PARENT_NOT_HEAD"] if replace else []))

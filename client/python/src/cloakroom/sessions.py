@@ -14,7 +14,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from .arguments import checked
 from .connection import Connection
+from .errors import LocalError
 from .names import enum_of
 from .v1 import session_pb2 as pb
 
@@ -25,6 +27,7 @@ Ttl = timedelta | float
 State = bytes | str | Mapping[str, Any]
 
 
+@checked
 class Sessions:
     """Creates, finds, changes and removes sessions."""
 
@@ -179,6 +182,7 @@ class Sessions:
         return await self._connection.unary("SessionService", method, request, answer)
 
 
+@checked
 class StorageStates:
     """Reads and replaces the Playwright storage state of a session."""
 
@@ -209,8 +213,12 @@ def state_bytes(state: State | None) -> bytes:
         return b""
     if isinstance(state, bytes):
         return state
-    text = state if isinstance(state, str) else json.dumps(state, ensure_ascii=False, separators=(",", ":"))
-    return text.encode()
+    try:
+        text = state if isinstance(state, str) else json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError) as error:  # not with its text, which may show what is in the state
+        message = f"storage_state cannot be written as JSON ({type(error).__name__}): give what Playwright gave"
+        raise LocalError(message, reason="STATE_UNUSABLE") from None
 
 
 def unique() -> str:
@@ -221,7 +229,10 @@ def unique() -> str:
 def duration(value: Ttl) -> Duration:
     """A time span from `timedelta` or seconds."""
     out = Duration()
-    out.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    try:
+        out.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    except (ValueError, OverflowError):
+        raise LocalError(f"{value!r} is no time span: give seconds or a timedelta", reason="INVALID_FIELD") from None
     return out
 
 

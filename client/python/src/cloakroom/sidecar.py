@@ -10,6 +10,7 @@ import os
 import struct
 import uuid
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,7 +20,7 @@ from typing import Any
 from .capture import ORIGIN, running_browser
 from .errors import SidecarWarning
 from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
-from .v1.profile_pb2 import Portability
+from .v1.profile_pb2 import Portability, Snapshot
 
 _KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
 _NUMBERS = {name: number for number, name in _KINDS.items()}
@@ -36,26 +37,48 @@ class Sidecar:
     entries: dict[str, Entry] = field(repr=False, default_factory=dict)
     #: Where the profile comes from, as its snapshot says; empty if that is not known.
     origin: Portability = field(repr=False, default_factory=Portability)
+    #: Whether the snapshot carried a storage state, as far as that is known.
+    storage_state: bool = False
 
     @staticmethod
     def path(directory: Path) -> Path:
         """Where the sidecar of a directory is: beside it."""
         return directory.with_name(directory.name + ".cloakroom.json")
 
+    def of(self, namespace: str, session_id: str) -> bool:
+        """Whether it is of that session."""
+        return (self.namespace, self.session_id) == (namespace, session_id)
+
     @classmethod
     def read(cls, directory: Path, namespace: str, session_id: str) -> "Sidecar | None":
         """The sidecar of a directory, if there is a sound one of that session."""
+        found = cls.found(directory)
+        return found if found and found.of(namespace, session_id) else None
+
+    @classmethod
+    def found(cls, directory: Path) -> "Sidecar | None":
+        """The sidecar of a directory, if there is a sound one of any session."""
         try:
             body = json.loads(cls.path(directory).read_bytes())
-            if (body["version"], body["namespace"], body["session_id"]) != (_VERSION, namespace, session_id):
+            if body["version"] != _VERSION:
                 return None
             entries = in_order(map(_from_json, body["entries"]))
             if manifest_root(entries.values()).hex() != body["manifest_root"]:
                 return None
             facts: dict[str, Any] = {name: str(body.get("origin", {}).get(name, "")) for name in ORIGIN}
-            return cls(namespace, session_id, body["snapshot_id"], entries, Portability(**facts))
+            namespace, session_id = str(body["namespace"]), str(body["session_id"])
+            state = body.get("storage_state") is True
+            return cls(namespace, session_id, str(body["snapshot_id"]), entries, Portability(**facts), state)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
             return None
+
+    @classmethod
+    def after(
+        cls, namespace: str, session_id: str, snapshot: Snapshot, entries: Mapping[str, Entry] | None = None
+    ) -> "Sidecar":
+        """That of a directory which was loaded or saved as a snapshot."""
+        facts = snapshot.portability, snapshot.has_storage_state
+        return cls(namespace, session_id, snapshot.id, dict(entries or {}), *facts)
 
     def note(self, directory: Path, upload_id: str) -> None:
         """Writes it after a save, which is one whether that can be noted or not."""
@@ -63,7 +86,7 @@ class Sidecar:
             self.write(directory)
         except OSError as error:
             told = f"saved as {self.snapshot_id}, but that cannot be noted beside {directory}: {error}"
-            advice = f"once it can, save again with upload_id={upload_id!r}, or the next save counts as another's"
+            advice = f"once it can, save again with upload_id={upload_id!r}, or the next save is refused as another's"
             warnings.warn(f"{told}; {advice}", SidecarWarning, stacklevel=2)
 
     def write(self, directory: Path) -> None:
@@ -77,6 +100,8 @@ class Sidecar:
             "origin": {name: fact for name in ORIGIN if (fact := getattr(self.origin, name))},
             "entries": [_to_json(entry) for entry in self.entries.values()],
         }
+        if self.storage_state:
+            body["storage_state"] = True
         target = self.path(directory)
         aside = beside(directory, "sidecar")
         try:

@@ -163,6 +163,12 @@ class Client:
     save_status = _waiting(client.Client.save_status)
     snapshots = _stepping(client.Client.snapshots)
     snapshot = _waiting(client.Client.snapshot)
+    restore = _waiting(client.Client.restore)
+    pin = _waiting(client.Client.pin)
+    unpin = _waiting(client.Client.unpin)
+    delete_snapshot = _waiting(client.Client.delete_snapshot)
+    undelete_snapshot = _waiting(client.Client.undelete_snapshot)
+    diff = _waiting(client.Client.diff)
     invalidate = _waiting(client.Client.invalidate)
     server_info = _waiting(client.Client.server_info)
 

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from .capture import Capture
 from .errors import LocalError, must
 
 LEAF = 4096
@@ -230,6 +231,22 @@ def look(full: str, path: str, old: Entry | None) -> Entry | None:
             mode, root = modes.S_IMODE(stat.st_mode), sha256(leaves).digest()
             return Entry(FILE, path, mode, stat.st_mtime_ns, stat.st_size, root, leaves=leaves, stat=trusted)
     raise changing(path)
+
+
+def walk(directory: Path, capture: Capture, known: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Looks at everything that travels, in order of the paths; what still is as `known` says is not read again."""
+    found, pending = [], [""]
+    with file_system():
+        while pending:
+            prefix = pending.pop()
+            with os.scandir(f"{directory}/{prefix}") as items:
+                for item in items:
+                    path = prefix + item.name
+                    if capture.verdict(path) and (entry := look(item.path, path, known.get(path))):
+                        found.append(entry)
+                        if entry.kind == DIRECTORY:
+                            pending.append(path + "/")
+    return in_order(found)
 
 
 def changing(path: str) -> LocalError:

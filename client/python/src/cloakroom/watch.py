@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from .arguments import looked_at
 from .connection import Connection, pause
 from .errors import Exhausted, Invalid, Unavailable
 from .names import enum_name, enum_of, kind_name
@@ -46,6 +47,7 @@ class WatchEvent:
         return random.uniform(0, self.spread)
 
 
+@looked_at
 def selector(
     *, session_id: str = "", business_id: str = "", email: str = "", kinds: Iterable[str | int] = ()
 ) -> pb.Selector:
@@ -154,17 +156,19 @@ class Watch:
                     async for message in messages:
                         if message.WhichOneof("event") != "opened":
                             attempt = 0  # not for a daemon that opens watches only to drop them
+                        token = message.resume_token
                         if message.WhichOneof("event") == "draining":
                             wait = message.draining.retry_after.ToTimedelta().total_seconds()
                         else:
                             event = self._event(message)
+                            token = event.resume_token
                             if forgotten:
                                 event = replace(
                                     event, kind="reset", reset_reason="HISTORY_CHANGED", spread=self._interval
                                 )
                             seen, forgotten = True, False
                             yield event
-                        self.resume_token = message.resume_token or self.resume_token
+                        self.resume_token = token or self.resume_token
                         if wait is not None:
                             break
             except (Unavailable, Exhausted) as error:
@@ -192,7 +196,8 @@ class Watch:
         kind, token = message.WhichOneof("event"), message.resume_token
         if kind == "opened":
             self._interval = message.opened.bookmark_interval.ToTimedelta().total_seconds() or self._asked_interval
-            return WatchEvent("opened", message.opened.revision, resume_token=token)
+            # A reset may follow, which is not to be lost: until something was heard, it goes on where it began.
+            return WatchEvent("opened", message.opened.revision, resume_token=self.resume_token or token)
         if kind == "bookmark":
             return WatchEvent("bookmark", message.bookmark.revision, resume_token=token)
         if kind == "batch":

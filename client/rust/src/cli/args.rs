@@ -1,5 +1,6 @@
 //! What can be asked for.
 
+mod history;
 mod profiles;
 mod sessions;
 mod values;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::values::duration;
 pub(crate) use self::{
+    history::{DeleteSnapshot, Diff, Pin, Snapshots, UndeleteSnapshot, Undo, Unpin},
     profiles::{Load, Save},
     sessions::{Create, List, OwnedBy, Sessions, StorageState, Update},
     watch::{Invalidate, Watch},
@@ -74,7 +76,19 @@ pub(crate) enum Command {
     /// Load a profile into a directory, which appears complete or not at all
     Load(Load),
     /// List a session's snapshots, newest first
-    Snapshots(OfSession),
+    Snapshots(Snapshots),
+    /// Make an earlier snapshot the head again, with the storage state that was saved with it
+    Undo(Undo),
+    /// Keep a snapshot from being deleted
+    Pin(Pin),
+    /// Let a pinned snapshot go
+    Unpin(Unpin),
+    /// Put a snapshot away, never the head or a pinned one; it can be revived for 7 days
+    DeleteSnapshot(DeleteSnapshot),
+    /// Revive a snapshot that was put away
+    UndeleteSnapshot(UndeleteSnapshot),
+    /// Show what differs between two snapshots: files, and cookies by host and name
+    Diff(Diff),
     /// Print every change as it happens, until interrupted
     Watch(Watch),
     /// Tell every watcher to forget what it knows of some sessions
@@ -133,9 +147,16 @@ mod tests {
             sessions state get s
             sessions state get s f
             sessions state put s -
-            save s d --policy lean --include a --exclude b --storage-state f --upload-id u --etag 5 --force
+            save s d --policy lean --include a --exclude b --storage-state f --upload-id u --etag 5 --replace --force
             load s d --snapshot x --have h --consume --replace --storage-state f --packed
-            snapshots s
+            snapshots s --deleted
+            undo s --to x --etag 5 --lease-token 7
+            pin s x --note why
+            unpin s
+            delete-snapshot s x --etag 5
+            undelete-snapshot s x
+            diff s a b
+            diff s
             watch --session a --session b --business c --email d --kind profile-saved --resume-file f --interval 1s
             watch --after 5 --all --count 3
             invalidate --business b --reason r --dry-run

@@ -88,6 +88,22 @@ pub(crate) fn snapshot(snapshot: &v1::Snapshot) -> Value {
         "revision": snapshot.revision,
         "head": snapshot.head,
         "upload_id": snapshot.upload_id,
+        "pin_time": time(snapshot.pin_time.as_ref()),
+        "pin_note": snapshot.pin_note,
+        "delete_time": time(snapshot.delete_time.as_ref()),
+        "expire_time": time(snapshot.expire_time.as_ref()),
+    })
+}
+
+pub(crate) fn entry(entry: &v1::Entry) -> Value {
+    json!({
+        "kind": short(entry.kind().as_str_name(), "ENTRY_KIND_"),
+        "path": entry.path,
+        "mode": entry.mode,
+        "mtime_ns": entry.mtime_ns,
+        "size": entry.size,
+        "root": hex(&entry.root),
+        "symlink_target": entry.symlink_target,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod doctor;
+mod history;
 mod json;
 mod output;
 mod profiles;
@@ -124,7 +125,13 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Sessions(command) => sessions::run(&client, command, output).await,
         Command::Save(save) => profiles::save(&client, save, output).await,
         Command::Load(load) => profiles::load(&client, load, output).await,
-        Command::Snapshots(of) => profiles::snapshots(&client, &of.session, output).await,
+        Command::Snapshots(of) => profiles::snapshots(&client, &of, output).await,
+        Command::Undo(what) => history::undo(&client, what, output).await,
+        Command::Pin(what) => history::pin(&client, what, output).await,
+        Command::Unpin(what) => history::unpin(&client, what, output).await,
+        Command::DeleteSnapshot(what) => history::delete(&client, what, output).await,
+        Command::UndeleteSnapshot(what) => history::undelete(&client, what, output).await,
+        Command::Diff(what) => history::diff(&client, what, output).await,
         Command::Watch(what) => watch::watch(&client, what, output).await,
         Command::Invalidate(what) => watch::invalidate(&client, what, output).await,
         Command::Doctor => doctor::doctor(&client, output).await,

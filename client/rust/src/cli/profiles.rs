@@ -3,12 +3,12 @@
 use std::{fs, future::ready, path::Path};
 
 use cloakroom_client::{Client, Error, LoadOptions, Result, SaveOptions, v1};
-use futures::TryStreamExt as _;
+use futures::{TryStreamExt as _, stream::BoxStream};
 use serde_json::json as object;
 
 use crate::cli::{
     Failure, args, json,
-    output::{Output, or_dash, progress, signed_size, size},
+    output::{Output, or_dash, plain, progress, signed_size, size},
     read, session_id,
     sessions::write_private,
     warn,
@@ -31,6 +31,7 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
         etag: save.conditions.etag,
         lease_token: save.conditions.lease_token,
         portability: None,
+        replace: save.replace,
         force: save.force,
         progress: told,
     };
@@ -120,7 +121,16 @@ pub(crate) async fn load(client: &Client, load: args::Load, output: &mut Output)
 }
 
 /// The id of the snapshot that a person means: an id, or a prefix that only one of the session's snapshots has.
-async fn snapshot_id(client: &Client, session: &str, given: &str) -> Result<String> {
+pub(crate) async fn snapshot_id(client: &Client, session: &str, given: &str) -> Result<String> {
+    one_of(client.snapshots(session), session, given).await
+}
+
+/// The same, also among those that were deleted.
+pub(crate) async fn any_snapshot_id(client: &Client, session: &str, given: &str) -> Result<String> {
+    one_of(client.all_snapshots(session), session, given).await
+}
+
+async fn one_of(snapshots: BoxStream<'_, Result<v1::Snapshot>>, session: &str, given: &str) -> Result<String> {
     let wanted = given.to_ascii_lowercase();
     if wanted.is_empty() || wanted.len() == ID {
         return Ok(wanted);
@@ -129,7 +139,7 @@ async fn snapshot_id(client: &Client, session: &str, given: &str) -> Result<Stri
     if !(PREFIX..ID).contains(&wanted.len()) || !wanted.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return failed("OPTION", format!("{given:?} is no snapshot: give its {ID} hexadecimal digits, or at least the first {PREFIX}"));
     }
-    let mut found: Vec<_> = client.snapshots(session).try_filter(|snapshot| ready(snapshot.id.starts_with(&wanted))).try_collect().await?;
+    let mut found: Vec<_> = snapshots.try_filter(|snapshot| ready(snapshot.id.starts_with(&wanted))).try_collect().await?;
     match found.len() {
         0 => failed("SNAPSHOT_NOT_FOUND", format!("session {session} has no snapshot that begins with {wanted}: `cloakroom snapshots {session}` lists them")),
         1 => Ok(found.remove(0).id),
@@ -142,9 +152,9 @@ async fn snapshot_id(client: &Client, session: &str, given: &str) -> Result<Stri
     }
 }
 
-pub(crate) async fn snapshots(client: &Client, session: &str, output: &mut Output) -> Result<(), Failure> {
-    let id = session_id(client, session).await?;
-    let mut snapshots = client.snapshots(&id);
+pub(crate) async fn snapshots(client: &Client, of: &args::Snapshots, output: &mut Output) -> Result<(), Failure> {
+    let id = session_id(client, &of.session).await?;
+    let mut snapshots = if of.deleted { client.all_snapshots(&id) } else { client.snapshots(&id) };
     let mut rows = Vec::new();
     while let Some(snapshot) = snapshots.try_next().await? {
         if output.is_json() {
@@ -162,8 +172,15 @@ pub(crate) async fn snapshots(client: &Client, session: &str, output: &mut Outpu
             signed_size(snapshot.stored_bytes),
             if snapshot.has_storage_state { "yes" } else { "no" }.to_owned(),
             or_dash(&browser),
-            if snapshot.head { "head" } else { "" }.to_owned(),
+            standing(&snapshot),
         ]);
     }
     if output.is_json() { Ok(()) } else { output.table(&["SNAPSHOT", "NUMBER", "CREATED", "ENTRIES", "SIZE", "ADDED", "STORAGE STATE", "FROM", ""], &rows) }
+}
+
+/// What is special about a snapshot.
+fn standing(snapshot: &v1::Snapshot) -> String {
+    let note = if snapshot.pin_note.is_empty() { "pinned".to_owned() } else { format!("pinned: {}", plain(&snapshot.pin_note)) };
+    let words = [snapshot.head.then(|| "head".to_owned()), snapshot.pin_time.map(|_| note), snapshot.delete_time.map(|_| "deleted".to_owned())];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -17,7 +17,7 @@ use crate::{
     hex::{hex, unhex},
     moves::faults,
     pieces::cut,
-    place::{Goal, look_and_place},
+    place::{Goal, May, look_and_place},
     sidecar::{self, Origin, Sidecar},
     system::{make_directory, remove, set_attributes_at},
     tree::{LEAF, hash_leaves},
@@ -140,9 +140,9 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
 }
 
 fn goal<'a>(target: &'a Path, space: &'a Workspace, consume: bool) -> Goal<'a> {
-    let sidecar =
-        Sidecar { namespace: String::new(), session_id: "s".to_owned(), snapshot_id: "new".to_owned(), origin: Origin::default(), tree: Tree::default() };
-    Goal { target, space, consume, sidecar }
+    let (session_id, snapshot_id) = ("s".to_owned(), "new".to_owned());
+    let sidecar = Sidecar { namespace: String::new(), session_id, snapshot_id, origin: Origin::default(), storage_state: false, tree: Tree::default() };
+    Goal { target, space, may: May { consume, replace: true, force: false }, sidecar }
 }
 
 /// Loads a stream into `home/p`; the base, if there is one, lies in `home/had`.

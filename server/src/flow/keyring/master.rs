@@ -107,19 +107,19 @@ impl MasterKeys {
         Ok(Self { source: source.to_owned(), keys })
     }
 
-    /// Loads the keys. `fresh` says that there is no data yet, which is when [`KeySource::Default`] may make a key.
+    /// Loads the keys. `fresh` says whether there is no data yet, which is when [`KeySource::Default`] may make a key; `None` if that is not known.
     ///
     /// # Errors
     /// `KEY_UNAVAILABLE`, naming the file and the remedy, when there is no usable key.
-    pub fn load(source: &KeySource, fresh: bool) -> Result<Self> {
+    pub fn load(source: &KeySource, fresh: Option<bool>) -> Result<Self> {
         match source {
             KeySource::Value { name, text } => Self::parse(name, text),
             KeySource::Passing => Self::parse("memory", &hex(&clock::random::<32>()?)),
-            KeySource::File(path) => Self::read(path)?.ok_or_else(|| missing(path)),
+            KeySource::File(path) => Self::read(path)?.ok_or_else(|| missing(path, fresh)),
             KeySource::Default(path) => match Self::read(path)? {
                 Some(keys) => Ok(keys),
-                None if fresh => Self::create(path),
-                None => Err(missing(path)),
+                None if fresh == Some(true) => Self::create(path),
+                None => Err(missing(path, fresh)),
             },
         }
     }
@@ -207,9 +207,14 @@ fn unavailable(message: String) -> Error {
     Error::new(Reason::KeyUnavailable, message)
 }
 
-fn missing(path: &Path) -> Error {
-    let message = format!("the master key file {} does not exist, but the data was sealed with one: put your copy of it there", path.display());
-    unavailable(message)
+fn missing(path: &Path, fresh: Option<bool>) -> Error {
+    let make = "make one with `openssl rand -hex 32`, mode 0600, the same on every replica, and keep a copy of it elsewhere";
+    let (why, remedy) = match fresh {
+        Some(true) => (", and there is no data yet", make.to_owned()),
+        Some(false) => (", but the data was sealed with one", "put your copy of it there".to_owned()),
+        None => ("", format!("put your copy of it there or, if there is no data yet, {make}")),
+    };
+    unavailable(format!("the master key file {} does not exist{why}: {remedy}", path.display()))
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
@@ -255,13 +260,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys").join("master.key");
         let source = KeySource::Default(path.clone());
-        let error = MasterKeys::load(&source, false).unwrap_err();
+        let error = MasterKeys::load(&source, Some(false)).unwrap_err();
         assert!(error.reason() == Reason::KeyUnavailable && error.message().contains("master.key"), "{error}");
-        assert!(MasterKeys::load(&KeySource::File(path.clone()), true).is_err(), "only the default makes a key");
-        let made = MasterKeys::load(&source, true).unwrap();
+        // Only the default makes a key; what is said of the data is what is known of it.
+        for (fresh, words) in
+            [(Some(true), "there is no data yet: make one"), (Some(false), "the data was sealed with one: put your copy"), (None, "if there is no data yet")]
+        {
+            let error = MasterKeys::load(&KeySource::File(path.clone()), fresh).unwrap_err();
+            assert!(error.message().contains(words), "{error}");
+        }
+        let made = MasterKeys::load(&source, Some(true)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::read_to_string(&path).unwrap().starts_with('#'));
-        let again = MasterKeys::load(&source, false).unwrap();
+        let again = MasterKeys::load(&source, Some(false)).unwrap();
         assert_eq!(again.open(b"a", &made.seal(b"a", b"x").unwrap()).unwrap(), b"x");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left aside");
     }
@@ -270,7 +281,7 @@ mod tests {
     fn nothing_prints_a_key() {
         let text = "ab".repeat(32);
         let source = KeySource::Value { name: "CLOAKROOM_MASTER_KEY".to_owned(), text: text.clone() };
-        let shown = format!("{source:?} {:?}", MasterKeys::load(&source, false).unwrap());
+        let shown = format!("{source:?} {:?}", MasterKeys::load(&source, None).unwrap());
         assert!(!shown.contains(&text) && shown.contains("CLOAKROOM_MASTER_KEY"), "{shown}");
     }
 }

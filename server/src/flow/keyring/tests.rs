@@ -70,7 +70,7 @@ async fn a_reader_knows_the_keys_that_the_first_writer_will_make() {
     let mut elsewhere = keyring(&store, &objects).foresee(&other).await.unwrap();
     assert_ne!(elsewhere.keys.email_hmac("x"), made.email_hmac("x"), "each namespace has its own");
     // A daemon with another master key is faster: what was foreseen does not hold.
-    let stranger = Keyring::new(MasterKeys::load(&value("cd"), true).unwrap(), Arc::clone(&store), Arc::clone(&objects) as _);
+    let stranger = Keyring::new(MasterKeys::load(&value("cd"), None).unwrap(), Arc::clone(&store), Arc::clone(&objects) as _);
     stranger.namespace(&other).await.unwrap();
     let both = Keyring::new(MasterKeys::parse("both", &format!("{}\n{}", "5a".repeat(32), "cd".repeat(32))).unwrap(), store, objects);
     assert!(!both.holds(&other, &mut elsewhere).await.unwrap());

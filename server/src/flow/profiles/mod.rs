@@ -18,6 +18,7 @@ use crate::{
     model::{
         error::Result,
         id::{LineageId, Namespace, SnapshotId},
+        session::REVIVABLE,
         snapshot::{Snapshot, mark},
         time::{Micros, Revision},
     },
@@ -28,32 +29,39 @@ use crate::{
 };
 
 mod commit;
+mod diff;
 mod faults;
 mod frames;
 mod head;
 mod intent;
 mod load;
 mod manifests;
+mod marks;
 mod messages;
 mod occupant;
 mod pieces;
 mod repeat;
+mod restore;
 mod save;
 mod seal;
 mod share;
 mod snapshots;
 mod spill;
+mod step;
 mod workers;
 
+pub use diff::{CookieDatabase, DiffPage, DiffRequest};
 #[cfg(any(test, feature = "conformance"))]
 pub use faults::Held;
 pub use faults::{FaultPoint, Faults};
 pub use load::{Load, LoadRequest};
 pub use manifests::Stored;
+pub use marks::{MarkRequest, Marked, Marking};
 pub use pieces::{LoadPiece, Pieces};
 pub use repeat::Repeat;
+pub use restore::{RestoreRequest, Restored};
 pub use save::{Begin, Budget, Save, Saved, Saving};
-pub use snapshots::{EntryPage, SnapshotPage, Status};
+pub use snapshots::{EntryPage, Listing, SnapshotPage, Status};
 
 use frames::Frames;
 use manifests::Manifests;
@@ -133,13 +141,30 @@ pub struct SnapshotView {
     pub revision: Revision,
     /// It is its session's head.
     pub head: bool,
+    /// When it was pinned, while it is.
+    pub pinned_at: Option<Micros>,
+    /// When it was deleted, while it is.
+    pub deleted_at: Option<Micros>,
 }
 
 impl SnapshotView {
     fn new(id: SnapshotId, record: &Record, session: &Loaded) -> Result<Self> {
         let snapshot = Snapshot::from_json(id, &record.value)?;
         let (created_at, revision) = (Micros(record.mark(mark::CREATED)), Revision(record.mark(mark::BORN)));
-        Ok(Self { id, snapshot, created_at, revision, head: session.session.head_id()? == Some(id) })
+        let head = session.session.head_id()? == Some(id);
+        let when = |name| Some(record.mark(name)).filter(|at| *at != 0).map(Micros);
+        Ok(Self { id, snapshot, created_at, revision, head, pinned_at: when(mark::PINNED), deleted_at: when(mark::DELETED) })
+    }
+
+    /// Of a deleted one: until when it can be revived.
+    #[must_use]
+    pub fn revivable_until(&self) -> Option<Micros> {
+        self.deleted_at.map(|at| at.after(REVIVABLE))
+    }
+
+    /// Whether it was deleted so long ago that not even a revival finds it.
+    fn is_gone(&self, now: Micros) -> bool {
+        self.revivable_until().is_some_and(|until| until <= now)
     }
 }
 

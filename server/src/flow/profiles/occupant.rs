@@ -4,20 +4,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Lineage, Profiles, commit::Placed, frames::gone, seal::state_write};
-use crate::model::{
-    error::{Error, Reason, Result},
-    id::SessionId,
-    manifest::CommitInfo,
-    pack::{FOOTER, Frame, FrameKind, Header, Pack, PackKind, PackName, parse_footer, parse_header, parse_table},
-    snapshot::Snapshot,
+use super::{
+    Lineage, Profiles, SnapshotView,
+    frames::gone,
+    step::{Makes, Placed},
+};
+use crate::{
+    flow::sessions::{Loaded, record_key},
+    model::{
+        error::{Error, Reason, Result},
+        id::{SessionId, SnapshotId},
+        manifest::CommitInfo,
+        pack::{FOOTER, FrameKind, Header, Pack, PackKind, PackName, parse_footer, parse_header, parse_table},
+        snapshot::{Snapshot, record_key as snapshot_key},
+    },
+    store::metadata::{Found, Key},
 };
 
 /// Bytes read for a header: it has at most some 4 KiB.
 const HEAD: u64 = 8192;
 
 impl Profiles {
-    /// Reads the commit pack in a slot: enough to make it the head.
+    /// Reads the pack in a slot: enough to make its snapshot the head.
     ///
     /// # Errors
     /// `DATA_CORRUPT` when it is damaged or no commit pack of this lineage, `BLOBS_UNAVAILABLE`.
@@ -26,7 +34,7 @@ impl Profiles {
         let length = self.blobs.length(&name).await?.ok_or_else(|| gone(&name))?;
         let head = self.part(&name, 0, HEAD.min(length)).await?;
         let (header, sha, first) = parse_header(&head)?;
-        let belongs = header.kind() == PackKind::Commit && header.slot == slot && header.lineage_id() == Some(lineage.id);
+        let belongs = matches!(header.kind(), PackKind::Commit | PackKind::Restore) && header.slot == slot && header.lineage_id() == Some(lineage.id);
         let Some(id) = header.snapshot_id().filter(|_| belongs && header.namespace == lineage.namespace.as_str()) else {
             return Err(Error::new(Reason::DataCorrupt, format!("object {name} is not the pack that its name says")));
         };
@@ -35,12 +43,13 @@ impl Profiles {
         let footer = parse_footer(&self.part(&name, tail, length).await?, length, &pack)?;
         let table = self.frames.one(lineage, FrameKind::Table, &Arc::new(footer.table.clone())).await?;
         let table = parse_table(&table, first, &footer)?;
+        let session = SessionId::parse("session", &header.session)?;
+        if header.kind() == PackKind::Restore {
+            return self.restoring(lineage, &session, slot, header, id).await;
+        }
         let frame = table.only(FrameKind::Commit)?;
         let commit = CommitInfo::decode(&self.frames.one(lineage, FrameKind::Commit, frame).await?)?;
-        let state = match &commit.storage_state {
-            None => None,
-            Some(state) => Some(self.state_of(lineage, &header, &state.frame, id).await?),
-        };
+        let state = self.brought(lineage, &session, id, commit.storage_state.as_ref()).await?;
         let intent = match header.intent.as_str() {
             "" => None,
             name => Some(self.find_intent(lineage, name).await?.ok_or_else(|| {
@@ -48,20 +57,25 @@ impl Profiles {
                 Error::new(Reason::DataCorrupt, format!("intent {name} was removed"))
             })?),
         };
-        let snapshot = Snapshot::new(&header, &commit, frame, length);
-        Ok(Placed { id, slot, header, snapshot, state, intent, stored: None })
+        let makes = Makes::New(Snapshot::new(&header, &commit, frame, length));
+        Ok(Placed { id, slot, header, makes, state, intent, stored: None })
     }
 
-    async fn state_of(
-        &self,
-        lineage: &Lineage,
-        header: &Header,
-        frame: &Arc<Frame>,
-        id: crate::model::id::SnapshotId,
-    ) -> Result<crate::store::metadata::Write> {
-        let document = self.frames.one(lineage, FrameKind::StorageState, frame).await?;
-        let (lineage, session) = (lineage.clone(), SessionId::parse("session", &header.session)?);
-        self.workers.run(move || state_write(&lineage, &session, id, &document)).await
+    /// A restore's pack: what it makes the head lies in another one.
+    async fn restoring(&self, lineage: &Lineage, session: &SessionId, slot: u64, header: Header, id: SnapshotId) -> Result<Placed> {
+        let found = self.metadata.get(&lineage.namespace, &[record_key(session), Key(snapshot_key(lineage.id, id))]).await?;
+        let (now, mut found) = (found.now, found.found.into_iter());
+        let loaded = Loaded::from_found(session, found.next().unwrap_or(Found::Absent), now)?;
+        let (Some(loaded), Some(record)) = (loaded, found.next().and_then(Found::live)) else {
+            return Err(Error::new(Reason::DataCorrupt, format!("snapshot {id}, which shall be restored, is gone")));
+        };
+        let view = SnapshotView::new(id, &record, &loaded)?;
+        if view.deleted_at.is_some() {
+            return Err(Error::new(Reason::DataCorrupt, format!("snapshot {id}, which shall be restored, was deleted")));
+        }
+        let stored = self.manifest(lineage, id, &view.snapshot).await?;
+        let state = self.brought(lineage, session, id, stored.storage_state.as_ref()).await?;
+        Ok(Placed { id, slot, header, makes: Makes::Again(view), state, intent: None, stored: None })
     }
 
     async fn part(&self, name: &str, start: u64, end: u64) -> Result<Bytes> {

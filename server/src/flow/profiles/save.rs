@@ -10,8 +10,11 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
 use super::{
     Lineage, Profiles, Repeat, SnapshotView, Stored,
-    commit::Draft,
+    commit::Done,
+    head::{Deed, check_head},
+    seal::Draft,
     spill::{Pending, Spilled},
+    step::Claim,
 };
 use crate::{
     flow::sessions::{self, Loaded, record_key},
@@ -22,7 +25,7 @@ use crate::{
         portability::Portability,
         snapshot::{UploadResult, record_key as snapshot_key, snapshot_id, upload_key},
         storage_state::MAX_IN_SAVE,
-        time::Revision,
+        time::{Micros, Revision},
         tree::{Root, sha256},
     },
     store::metadata::{Found, Key},
@@ -118,7 +121,7 @@ impl Profiles {
         let session = sessions::live(&begin.session, found.next().unwrap_or(Found::Absent), now)?;
         let lineage = self.lineage(&begin.namespace, &session).await?;
         if let Some(done) = uploaded(lineage.id, found.next())? {
-            let view = self.snapshot(&begin.namespace, &session, done).await?.ok_or_else(|| missing_result(done))?;
+            let view = self.snapshot(&begin.namespace, &session, done.id).await?.ok_or_else(|| missing_result(done.id))?;
             return Ok(Saving::Repeat(Box::new(Repeat::new(lineage.id, begin.upload, view))));
         }
         session.check_conditions(&begin.etag, begin.lease_token)?;
@@ -142,12 +145,18 @@ impl Profiles {
     /// The parent's manifest. A full save takes nothing over, so it does not read it: also a parent that is damaged can be followed by one.
     async fn parent(&self, lineage: &Lineage, session: &Loaded, parent: Option<SnapshotId>, full: bool) -> Result<Option<Arc<Stored>>> {
         let Some(id) = parent else {
-            check_parent(session, None)?;
+            check_head(session, None, Deed::Save)?;
             return Ok(None);
         };
         let found = self.record(&lineage.namespace, Key(snapshot_key(lineage.id, id))).await?;
-        let Some(record) = found else { return Err(snapshot_not_found(&session.id, id).with_field("begin.parent_snapshot_id")) };
-        check_parent(session, Some(id))?;
+        let Some(record) = found else {
+            let message = format!(
+                "session {} has no snapshot {id}, which this save says it comes from: load the head first, or replace it on purpose (`replace` in the clients)",
+                session.id
+            );
+            return Err(not_found(&session.id, id, message).with_field("begin.parent_snapshot_id"));
+        };
+        check_head(session, Some(id), Deed::Save)?;
         if full {
             return Ok(None);
         }
@@ -156,35 +165,31 @@ impl Profiles {
     }
 }
 
-/// The base of a save must be the head, or two workers' changes would be mixed.
-///
-/// # Errors
-/// `PARENT_NOT_HEAD` with the head.
-pub(super) fn check_parent(session: &Loaded, parent: Option<SnapshotId>) -> Result<()> {
-    let head = session.session.head_id()?;
-    if parent == head {
-        return Ok(());
-    }
-    let shown = |id: Option<SnapshotId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-    let message = format!("the save's parent is {}, but the head of session {} is {}: load that one, and save anew", shown(parent), session.id, shown(head));
-    Err(Error::new(Reason::ParentNotHead, message).with("head_snapshot_id", shown(head)))
-}
-
 /// There is no such snapshot in this session.
 pub(super) fn snapshot_not_found(session: &SessionId, id: SnapshotId) -> Error {
-    let message = format!("session {session} has no snapshot {id}: ListSnapshots shows those it has");
+    not_found(session, id, format!("session {session} has no snapshot {id}: list its snapshots to see those it has"))
+}
+
+fn not_found(session: &SessionId, id: SnapshotId, message: String) -> Error {
     Error::new(Reason::SnapshotNotFound, message).with("session_id", session).with("snapshot_id", id)
 }
 
-/// The snapshot that an upload made, if it was committed in this lineage.
-pub(super) fn uploaded(lineage: LineageId, found: Option<Found>) -> Result<Option<SnapshotId>> {
+/// The snapshot was deleted, and can still be revived.
+pub(super) fn snapshot_deleted(session: &SessionId, id: SnapshotId, until: Micros) -> Error {
+    let message = format!("snapshot {id} of session {session} was deleted; it can be undeleted until {until}");
+    Error::new(Reason::SnapshotDeleted, message).with("session_id", session).with("snapshot_id", id).with("revivable_until", until)
+}
+
+/// What an upload made, or a restore did, if it was committed in this lineage.
+pub(super) fn uploaded(lineage: LineageId, found: Option<Found>) -> Result<Option<Done>> {
     let Some(record) = found.and_then(Found::live) else { return Ok(None) };
     let damaged = || Error::new(Reason::DataCorrupt, "the record of an upload's result is damaged");
     let result: UploadResult = serde_json::from_slice(&record.value).map_err(|error| damaged().with_source(error))?;
     if result.lineage != lineage.to_string() {
         return Ok(None);
     }
-    SnapshotId::parse("snapshot", &result.snapshot).map(Some).map_err(|_| damaged())
+    let id = |text: &str| SnapshotId::parse("snapshot", text).map_err(|_| damaged());
+    Ok(Some(Done { id: id(&result.snapshot)?, former: result.former.as_deref().map(id).transpose()?, revision: record.revision }))
 }
 
 pub(super) fn missing_result(id: SnapshotId) -> Error {
@@ -249,7 +254,7 @@ impl Save {
     /// `CONTENTION`.
     pub async fn end(mut self, root: Root) -> Result<Saved> {
         match self.verified(root).await {
-            Ok((draft, spilled)) => self.profiles.commit_to_end(draft, spilled).await,
+            Ok((draft, spilled)) => self.profiles.commit_save(draft, spilled).await,
             Err(error) => {
                 self.give_up().await;
                 Err(error)
@@ -279,16 +284,16 @@ impl Save {
         };
         let (assembled, state) = self.profiles.workers.run(work).await?;
         let id = snapshot_id(self.lineage.id, &self.begin.upload, &root, state.as_ref().map(|(_, sha)| sha));
+        let Begin { session, parent, upload, etag, lease_token, portability, .. } = self.begin.clone();
         let draft = Draft {
-            begin: self.begin.clone(),
-            lineage: self.lineage.clone(),
+            claim: Claim { lineage: self.lineage.clone(), session, id, parent, upload, etag, lease_token, deed: Deed::Save },
+            portability,
             parent: self.parent.take(),
             assembled,
             placed: self.spilled.take_placed(),
             pending: self.spilled.take_pending(),
             state,
             _state_permit: self.state_permit.take(),
-            id,
             data_bytes: self.spilled.bytes(),
             intent: self.spilled.intent(),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Profiles, SnapshotView, Stored,
-    save::{missing_result, snapshot_not_found, uploaded},
+    save::{missing_result, snapshot_deleted, snapshot_not_found, uploaded},
 };
 use crate::{
     flow::sessions::{self, Loaded, record_key},
@@ -13,6 +13,7 @@ use crate::{
         id::{Namespace, SessionId, SnapshotId, UploadId},
         manifest::Entry,
         page,
+        session::REVIVABLE,
         snapshot::{index_name, record_key as snapshot_key, upload_key},
         time::Revision,
     },
@@ -32,6 +33,19 @@ pub struct Status {
     pub view: Option<SnapshotView>,
     /// The revision that the answer reflects.
     pub revision: Revision,
+}
+
+/// Which page of a session's snapshots to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listing<'a> {
+    /// How many at most.
+    pub size: usize,
+    /// Of the page before; empty for the first.
+    pub token: &'a str,
+    /// Deleted ones too.
+    pub deleted: bool,
+    /// Nothing older than this.
+    pub min_revision: Revision,
 }
 
 /// One page of a session's snapshots.
@@ -70,37 +84,57 @@ impl Profiles {
         let session = sessions::live(session, found.next().unwrap_or(Found::Absent), reading.now)?;
         let view = match uploaded(session.session.lineage_id()?, found.next())? {
             None => None,
-            Some(id) => Some(self.snapshot(namespace, &session, id).await?.ok_or_else(|| missing_result(id))?),
+            Some(done) => Some(self.snapshot(namespace, &session, done.id).await?.ok_or_else(|| missing_result(done.id))?),
         };
         Ok(Status { view, revision: reading.revision })
     }
 
-    /// A page of a session's snapshots, newest first.
+    /// A page of a session's snapshots, newest first; deleted ones, as long as they can be revived, only with `deleted`.
     ///
     /// # Errors
     /// `INVALID_PAGE_TOKEN`, `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `REVISION_NOT_REACHED`, and the store's errors.
-    pub async fn list(&self, namespace: &Namespace, session: &SessionId, size: usize, token: &str, min_revision: Revision) -> Result<SnapshotPage> {
+    pub async fn list(&self, namespace: &Namespace, session: &SessionId, listing: Listing<'_>) -> Result<SnapshotPage> {
+        let Listing { size, token, deleted, min_revision } = listing;
         let (session, revision) = self.live_session(namespace, session, min_revision).await?;
         let lineage = session.session.lineage_id()?;
         let keys = self.keyring.namespace(namespace).await?;
-        let filters = [SNAPSHOTS.as_bytes(), &lineage.0].concat();
-        let after = match token {
+        let filters = [SNAPSHOTS.as_bytes(), &[u8::from(deleted)], &lineage.0].concat();
+        let mut last: Option<(i64, String)> = match token {
             "" => None,
             token => Some(page::decode(token, &filters, |data, tag| keys.verify_token(SNAPSHOTS, data, tag))?),
         };
-        let index = Index(index_name(lineage));
-        let mut members = self.metadata.scan(namespace, &index, &Range::From(after), Direction::Descending, size + 1).await?;
-        let more = members.len() > size;
-        members.truncate(size);
-        let next = match members.last().filter(|_| more) {
-            Some(last) => page::encode(last, &filters, |data| keys.token_mac(SNAPSHOTS, data)),
+        let (index, mut views) = (Index(index_name(lineage)), Vec::with_capacity(size));
+        let more = loop {
+            let members = self.metadata.scan(namespace, &index, &Range::From(last.clone()), Direction::Descending, size + 1).await?;
+            let full = members.len() > size;
+            let read = self.views(namespace, &session, members).await?;
+            let mut left = read.into_iter();
+            while views.len() < size
+                && let Some((at, view)) = left.next()
+            {
+                last = Some(at);
+                views.extend(view.filter(|view| (deleted || view.deleted_at.is_none()) && !view.is_gone(session.now)));
+            }
+            let rest = left.next().is_some();
+            if rest || !full {
+                break rest;
+            }
+        };
+        let next = match last.filter(|_| more) {
+            Some(last) => page::encode(&last, &filters, |data| keys.token_mac(SNAPSHOTS, data)),
             None => String::new(),
         };
+        Ok(SnapshotPage { views, next, revision })
+    }
+
+    /// The snapshots of members of a lineage's index.
+    async fn views(&self, namespace: &Namespace, session: &Loaded, members: Vec<(i64, String)>) -> Result<Vec<((i64, String), Option<SnapshotView>)>> {
+        let lineage = session.session.lineage_id()?;
         let ids = members.iter().map(|(_, member)| SnapshotId::parse("member", member)).collect::<Result<Vec<_>>>()?;
         let records: Vec<Key> = ids.iter().map(|id| Key(snapshot_key(lineage, *id))).collect();
         let found = self.metadata.get(namespace, &records).await?.found;
-        let views = ids.iter().zip(found).filter_map(|(id, found)| Some(SnapshotView::new(*id, &found.live()?, &session)));
-        Ok(SnapshotPage { views: views.collect::<Result<_>>()?, next, revision })
+        let view = |(id, found): (&SnapshotId, Found)| found.live().map(|record| SnapshotView::new(*id, &record, session)).transpose();
+        members.into_iter().zip(ids.iter().zip(found).map(view)).map(|(at, view)| Ok((at, view?))).collect()
     }
 
     /// A snapshot (none: the head), with a page of `entries` of its entries if that is given.
@@ -131,14 +165,9 @@ impl Profiles {
             }
         };
         let stored: Arc<Stored> = self.manifest(&lineage, view.id, &view.snapshot).await?;
-        let mut bytes = 0;
-        let fits = |entry: &&Arc<Entry>| {
-            bytes += entry.path.len() + entry.target.len();
-            bytes <= PAGE_BYTES
-        };
         let all = stored.manifest.entries();
-        let entries: Vec<_> = all.get(start..).unwrap_or_default().iter().take(size).take_while(fits).cloned().collect();
-        let end = start + entries.len();
+        let end = page_end(all, start, size, |entry| entry.path.len() + entry.target.len());
+        let entries = all.get(start..end).unwrap_or_default().to_vec();
         let next = if end < all.len() {
             let position = (i64::try_from(end).unwrap_or(i64::MAX), view.id.to_string());
             page::encode(&position, &filters, |data| keys.token_mac(ENTRIES, data))
@@ -163,7 +192,8 @@ impl Profiles {
             return Err(Error::new(Reason::ProfileEmpty, message).with("session_id", &session.id));
         };
         let id = snapshot.unwrap_or(head);
-        match self.snapshot(namespace, session, id).await? {
+        match self.snapshot(namespace, session, id).await?.filter(|view| !view.is_gone(session.now)) {
+            Some(SnapshotView { deleted_at: Some(at), .. }) => Err(snapshot_deleted(&session.id, id, at.after(REVIVABLE))),
             Some(view) => Ok(view),
             None if id == head => Err(Error::new(Reason::DataCorrupt, format!("the head {id} of session {} has no record", session.id))),
             None => Err(snapshot_not_found(&session.id, id)),
@@ -179,4 +209,15 @@ impl Profiles {
     pub(super) async fn record(&self, namespace: &Namespace, key: Key) -> Result<Option<Record>> {
         Ok(self.metadata.get(namespace, &[key]).await?.found.into_iter().next().and_then(Found::live))
     }
+}
+
+/// Where a page ends that begins at `start`: after `size` items, or before their texts are too much for an answer. No item's texts alone are too much.
+pub(super) fn page_end<T>(all: &[T], start: usize, size: usize, texts: impl Fn(&T) -> usize) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&T| {
+        bytes += texts(item);
+        bytes <= PAGE_BYTES
+    };
+    let items = all.get(start..).unwrap_or_default();
+    start + items.iter().take(size).take_while(fits).count()
 }

@@ -195,14 +195,32 @@ async fn remember(metadata: &dyn Metadata, namespace: &Namespace, op: &Op, sessi
     }
 }
 
-/// Looks an operation up without doing anything: its transaction requires what cannot be, so only a remembered result can answer.
 async fn replay(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>) -> Result<Option<Done>> {
     let Some(named) = op else { return Ok(None) };
+    match look_up(metadata, namespace, named).await? {
+        Some(applied) => replayed(metadata, namespace, op, &applied).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The revision that an earlier request with this id made, if there was one.
+///
+/// # Errors
+/// `REQUEST_ID_REUSED` when that was another request; the store's errors.
+pub(crate) async fn remembered(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>) -> Result<Option<Revision>> {
+    let Some(op) = op else { return Ok(None) };
+    let Some(applied) = look_up(metadata, namespace, op).await? else { return Ok(None) };
+    op.check_note(&applied.note)?;
+    Ok(Some(applied.revision))
+}
+
+/// Looks an operation up without doing anything: its transaction requires what cannot be, so only a remembered result can answer.
+async fn look_up(metadata: &dyn Metadata, namespace: &Namespace, op: &Op) -> Result<Option<Applied>> {
     let nowhere = Key("n/nowhere".to_owned());
     let requires = vec![Require::Absent(nowhere.clone()), Require::At(nowhere, Revision::ZERO)];
-    let commit = Commit { alternatives: vec![Txn { requires, ..Txn::default() }], op: Some(named.name()) };
+    let commit = Commit { alternatives: vec![Txn { requires, ..Txn::default() }], op: Some(op.name()) };
     match metadata.commit(namespace, commit).await? {
-        Outcome::Applied(applied) => replayed(metadata, namespace, op, &applied).await.map(Some),
+        Outcome::Applied(applied) => Ok(Some(applied)),
         Outcome::Refused(_) => Ok(None),
     }
 }

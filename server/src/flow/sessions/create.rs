@@ -102,9 +102,9 @@ fn exists(found: &Loaded) -> Error {
     let remedy = if found.is_gone() {
         "it is about to be purged: repeat the call in a few seconds, or take another id"
     } else if found.state().is_hidden() {
-        "UndeleteSession revives it; or take another id"
+        "undelete it, or take another id"
     } else {
-        "GetSession reads it; or take another id"
+        "read it by its id, or take another id"
     };
     let message = format!("session {} exists in state {}: {remedy}", found.id, found.state().name());
     Error::new(Reason::SessionExists, message).with("session_id", &found.id).with("state", found.state().name())

@@ -14,6 +14,15 @@ use crate::{
     store::metadata::{Applied, Index, IndexChange, Key, Life, MarkName, Marks, Number, Require, Scope, Txn, When, Write},
 };
 
+/// What becomes of a session's storage state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StateEdit {
+    Kept,
+    Put,
+    Brought,
+    Removed,
+}
+
 /// A change of a session: what it shall be, and what kind of change that is.
 #[derive(Clone, Debug)]
 pub struct Edit {
@@ -21,7 +30,7 @@ pub struct Edit {
     kind: ChangeKind,
     used: bool,
     restart: bool,
-    state_put: bool,
+    storage_state: StateEdit,
     lease_token: i64,
     reason: String,
     snapshot: Option<SnapshotId>,
@@ -31,7 +40,7 @@ impl Edit {
     /// The session shall become `after`.
     #[must_use]
     pub fn new(kind: ChangeKind, after: Session) -> Self {
-        Self { after, kind, used: false, restart: false, state_put: false, lease_token: 0, reason: String::new(), snapshot: None }
+        Self { after, kind, used: false, restart: false, storage_state: StateEdit::Kept, lease_token: 0, reason: String::new(), snapshot: None }
     }
 
     /// It counts as a use: `last_use_time` and a sliding expiry move.
@@ -51,7 +60,21 @@ impl Edit {
     /// The same transaction writes the session's storage state.
     #[must_use]
     pub fn with_storage_state(mut self) -> Self {
-        self.state_put = true;
+        self.storage_state = StateEdit::Put;
+        self
+    }
+
+    /// The same transaction writes the storage state that lies in the new head.
+    #[must_use]
+    pub fn bringing_storage_state(mut self) -> Self {
+        self.storage_state = StateEdit::Brought;
+        self
+    }
+
+    /// The same transaction removes the session's storage state.
+    #[must_use]
+    pub fn without_storage_state(mut self) -> Self {
+        self.storage_state = StateEdit::Removed;
         self
     }
 
@@ -136,13 +159,19 @@ impl Loaded {
         if edit.lease_token != 0 && !self.expired {
             requires.push(Require::Mark(key.clone(), mark::FENCE.into(), edit.lease_token));
         }
+        let state = match edit.storage_state {
+            StateEdit::Kept => Number::Keep,
+            StateEdit::Put | StateEdit::Brought => Number::Revision,
+            StateEdit::Removed => Number::Literal(0),
+        };
         let marks = vec![
             (mark::CREATED.into(), Number::Keep),
             (mark::BORN.into(), Number::Keep),
             (mark::UPDATED.into(), now()),
             (mark::USED.into(), if edit.used { now() } else { Number::Keep }),
             (mark::FENCE.into(), Number::Keep),
-            (mark::STATE.into(), if edit.state_put { Number::Revision } else { Number::Keep }),
+            (mark::STATE.into(), state),
+            (mark::BROUGHT.into(), if edit.storage_state == StateEdit::Brought { Number::Revision } else { Number::Keep }),
         ];
         let life = life(&edit);
         let born = Number::Literal(self.mark(mark::BORN));
@@ -179,6 +208,12 @@ pub(super) fn purged(found: &Loaded) -> Txn {
         events: vec![(Scope::Sessions, event::encode(vec![change]).into())],
         ..Txn::default()
     }
+}
+
+/// The event that a snapshot of this session changed, and the session did not.
+pub(crate) fn snapshot_changed(found: &Loaded, snapshot: SnapshotId) -> (Scope, bytes::Bytes) {
+    let edit = Edit::new(ChangeKind::SnapshotChanged, found.session.clone()).snapshot(snapshot);
+    (Scope::Sessions, event::encode(vec![change(&found.id, Some(&found.session), &edit)]).into())
 }
 
 fn prepare(key: Key, requires: Vec<Require>, indices: Vec<IndexChange>, change: Change, pending: Pending) -> Result<Prepared> {

@@ -84,6 +84,12 @@ impl Loaded {
         Revision(self.mark(mark::STATE))
     }
 
+    /// Whether its storage state is one that a save or a restore brought along, and so lies in a snapshot too.
+    #[must_use]
+    pub fn storage_state_is_saved(&self) -> bool {
+        self.state_revision() != Revision::ZERO && self.mark(mark::BROUGHT) == self.mark(mark::STATE)
+    }
+
     /// Its state as callers see it: one whose time is over is EXPIRED also before the sweeper says so.
     #[must_use]
     pub fn state(&self) -> State {
@@ -114,7 +120,7 @@ impl Loaded {
             _ => return Ok(()),
         };
         let until = self.expire_time().unwrap_or(self.now);
-        let message = format!("session {} {what}; UndeleteSession revives it until {until}", self.id);
+        let message = format!("session {} {what}; it can be undeleted until {until}", self.id);
         Err(Error::new(reason, message).with("session_id", &self.id).with("revivable_until", until))
     }
 
@@ -136,6 +142,6 @@ impl Loaded {
 
 /// There is no such session.
 pub(crate) fn not_found(id: &SessionId) -> Error {
-    let message = format!("there is no session {id}: ListSessions shows those there are, CreateSession makes one");
+    let message = format!("there is no session {id}: list the sessions to see those there are, or create it");
     Error::new(Reason::SessionNotFound, message).with("session_id", id)
 }

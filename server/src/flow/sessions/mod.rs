@@ -42,8 +42,10 @@ mod touch;
 mod update;
 
 pub use cache::SessionCache;
+pub(crate) use commit::remembered;
 pub use commit::{Decision, Done, Fingerprint, Op, change};
 pub use create::NewSession;
+pub(crate) use edit::snapshot_changed;
 pub use edit::{Edit, Pending, Prepared, create};
 pub use list::{Filter, Page};
 pub(crate) use load::not_found;
@@ -150,7 +152,7 @@ impl Sessions {
     }
 
     /// Names a request that may be repeated.
-    async fn op(&self, namespace: &Namespace, request: Option<&RequestId>, fingerprint: impl FnOnce() -> Fingerprint + Send) -> Result<Option<Op>> {
+    pub(crate) async fn op(&self, namespace: &Namespace, request: Option<&RequestId>, fingerprint: impl FnOnce() -> Fingerprint + Send) -> Result<Option<Op>> {
         match request {
             None => Ok(None),
             Some(request) => Ok(Op::new(&*self.keyring.namespace(namespace).await?, Some(request.clone()), &fingerprint())),

@@ -43,7 +43,7 @@ impl Sessions {
     pub(crate) async fn purge(&self, namespace: &Namespace, found: &Loaded) -> Result<bool> {
         let lineage = found.session.lineage_id()?;
         self.keyring.shred(namespace, lineage).await?;
-        if !self.purge_snapshots(namespace, found, lineage).await? {
+        if !self.purge_snapshots(namespace, found, lineage).await? || !self.purge_restores(namespace, found, lineage).await? {
             return Ok(false);
         }
         let mut txn = purged(found);
@@ -72,6 +72,27 @@ impl Sessions {
                 requires: vec![Require::Expired(record_key(&found.id), found.revision)],
                 writes: gone.into_iter().map(Write::Delete).collect(),
                 indices: members.into_iter().map(|(_, member)| IndexChange::Remove(index.clone(), member)).collect(),
+                ..Txn::default()
+            };
+            if let Outcome::Refused(_) = self.metadata.commit(namespace, Commit::from(txn)).await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Removes the results of all restores, likewise.
+    async fn purge_restores(&self, namespace: &Namespace, found: &Loaded, lineage: LineageId) -> Result<bool> {
+        let index = Index(snapshot::restores_name(lineage));
+        loop {
+            let members = self.metadata.scan(namespace, &index, &Range::From(None), Direction::Ascending, SNAPSHOTS).await?;
+            if members.is_empty() {
+                return Ok(true);
+            }
+            let uploads = members.iter().filter_map(|(_, member)| UploadId::parse("member", member).ok());
+            let txn = Txn {
+                requires: vec![Require::Expired(record_key(&found.id), found.revision)],
+                writes: uploads.map(|upload| Write::Delete(Key(snapshot::upload_key(&found.id, &upload)))).collect(),
+                indices: members.iter().map(|(_, member)| IndexChange::Remove(index.clone(), member.clone())).collect(),
                 ..Txn::default()
             };
             if let Outcome::Refused(_) = self.metadata.commit(namespace, Commit::from(txn)).await? {

@@ -148,7 +148,7 @@ impl Sessions {
             return Err(ambiguous(prefix, &live));
         }
         let session = exact.or(Some(0)).filter(|at| *at < live.len()).map(|at| live.swap_remove(at)).ok_or_else(|| {
-            let message = format!("no live session's id starts with {prefix}: ListSessions shows those there are");
+            let message = format!("no live session's id starts with {prefix}: list the sessions to see those there are");
             Error::new(Reason::SessionNotFound, message)
         })?;
         Ok(Answer { view: self.view(namespace, session).await?, revision })
@@ -160,7 +160,7 @@ impl Sessions {
     /// `SESSION_NOT_FOUND`, `METADATA_UNAVAILABLE` when too many expired ones stand before the answer, `REVISION_NOT_REACHED`, and the store's errors.
     pub async fn active(&self, namespace: &Namespace, owner: &Owner, min_revision: Revision) -> Result<Answer> {
         let revision = self.reach(namespace, min_revision).await?;
-        let none = || Error::new(Reason::SessionNotFound, "there is no ACTIVE session of that owner: ListSessions shows those in other states");
+        let none = || Error::new(Reason::SessionNotFound, "there is no ACTIVE session of that owner: list the sessions to see those in other states");
         let name = match owner {
             Owner::Business(business) => index::business_used(business.as_str()),
             Owner::Email(email) => match self.keyring.existing(namespace).await? {

@@ -96,7 +96,7 @@ pub(crate) fn open(key: &LineageKey, id: &SessionId, value: &[u8]) -> Result<Byt
             let length = length.first_chunk::<8>().map(|length| u64::from_be_bytes(*length)).ok_or_else(corrupt)?;
             let snapshot = SnapshotId(*snapshot);
             let message = format!(
-                "the storage state of session {id} has {length} bytes, more than the {MAX_UNARY} of a unary call: LoadProfile of snapshot {snapshot} brings it"
+                "the storage state of session {id} has {length} bytes, more than the {MAX_UNARY} of one answer: load snapshot {snapshot} with its storage state"
             );
             Err(Error::new(Reason::StorageStateTooLarge, message).with("snapshot_id", snapshot).with("size", length))
         }

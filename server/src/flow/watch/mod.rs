@@ -21,7 +21,13 @@ use self::feed::Feed;
 pub use self::subscriber::{Event, Message, Start, Subscriber};
 use super::tasks::Tasks;
 use crate::{
-    model::{error::Result, event::Change, id::Namespace, selector::Selectors, time::Revision},
+    model::{
+        error::{Error, Reason, Result},
+        event::Change,
+        id::Namespace,
+        selector::Selectors,
+        time::Revision,
+    },
     store::metadata::Metadata,
 };
 
@@ -76,12 +82,16 @@ impl Hub {
     /// Subscribes. The first message is [`Event::Opened`]; with a position that cannot be continued the second is [`Event::Reset`].
     ///
     /// # Errors
-    /// `METADATA_UNAVAILABLE` when the log cannot be read now.
+    /// `METADATA_UNAVAILABLE` when the log cannot be read now; `INVALID_RESUME_TOKEN` for a foreign position that names this very history.
     pub async fn subscribe(&self, ns: &Namespace, selectors: Selectors, start: Start, bookmark_every: Duration) -> Result<Subscriber> {
         loop {
             let feed = self.feed(ns).await?;
             feed.look(true).await?;
             if let Some(subscriber) = Subscriber::open(&feed, selectors.clone(), &start, bookmark_every, self.draining.clone()) {
+                if matches!(&start, Start::Foreign(history) if history == subscriber.history()) {
+                    let message = "resume_token names this namespace's history, but was not issued in it; start without it";
+                    return Err(Error::new(Reason::InvalidResumeToken, message).with_field("resume_token"));
+                }
                 return Ok(subscriber);
             }
             // The feed ended between the two lines above for want of subscribers: start it anew.

@@ -27,6 +27,9 @@ use crate::{
     store::metadata::{Head, LogPage},
 };
 
+/// A history that is none: whoever resumes from it is reset.
+const NO_HISTORY: &str = "-";
+
 /// Where to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -36,6 +39,9 @@ pub enum Start {
     After(Revision),
     /// After a position that a message carried.
     Resume(History, Revision),
+    /// After a position that another store gave out, as before a data directory or a master key was made anew: nothing of it can be continued. The history that it names must
+    /// not be this one.
+    Foreign(History),
 }
 
 /// What a subscriber hears.
@@ -119,7 +125,7 @@ impl Subscriber {
             // A token from before there was any history stands at its beginning. One that stands at revision 0 of a history does not go on in another: what that one
             // acknowledged later may be lost, and was never heard of.
             Start::Resume(history, revision) if *history == ring.history || (history.0.is_empty() && *revision == Revision::ZERO) => known(*revision),
-            Start::Resume(..) => None,
+            Start::Resume(..) | Start::Foreign(_) => None,
         };
         let at = position.unwrap_or(ring.through);
         let mode = if ring.go_live(id, at) { Mode::Live } else { Mode::CatchUp(ResetReason::Compacted) };
@@ -144,7 +150,12 @@ impl Subscriber {
         }
         if !self.opened {
             self.opened = true;
-            return Ok(Some(self.message(Event::Opened)));
+            let mut opened = self.message(Event::Opened);
+            if self.reset.is_some() {
+                // Whoever hears this and no more shall hear of the reset when he comes again.
+                opened.history = History(NO_HISTORY.to_owned());
+            }
+            return Ok(Some(opened));
         }
         if let Some(reason) = self.reset.take() {
             return Ok(Some(self.message(Event::Reset(reason))));
@@ -163,6 +174,11 @@ impl Subscriber {
                 return Ok(Some(self.message(event)));
             }
         }
+    }
+
+    /// The history in which it stands; empty before there was any change.
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     /// A moment up to which nothing is missing from what was said: the log was read to its end then or later. None before the first time.

@@ -239,12 +239,21 @@ async fn positions_that_were_never_given_out_are_reset() {
     let revision = rig.change("s", "b").await;
     let elsewhere = |revision| Start::Resume(History("elsewhere".to_owned()), revision);
     // Also from the beginning of the other history: what it acknowledged later was never heard of.
-    for start in [Start::After(Revision(revision.0 + 1_000_000_000)), elsewhere(revision), elsewhere(Revision::ZERO)] {
+    let foreign = |history: &str| Start::Foreign(History(history.to_owned()));
+    for start in [Start::After(Revision(revision.0 + 1_000_000_000)), elsewhere(revision), elsewhere(Revision::ZERO), foreign("elsewhere"), foreign("")] {
         let mut subscriber = rig.subscribe(vec![], start, LONG).await;
         assert_eq!(hear(&mut subscriber).await.event, Event::Reset(ResetReason::HistoryChanged));
         let next = rig.change("s", "b").await;
         assert_eq!(hear_changes(&mut subscriber, 1).await, [next]);
     }
+    // Who hears only that it opened, and dies, is told of the reset the next time.
+    let opened = rig.hub.subscribe(&rig.ns, Selectors::new(vec![]), elsewhere(revision), LONG).await.unwrap().next().await.unwrap().unwrap();
+    assert_eq!(opened.event, Event::Opened);
+    let mut again = rig.subscribe(vec![], Start::Resume(opened.history, opened.revision), LONG).await;
+    assert_eq!(hear(&mut again).await.event, Event::Reset(ResetReason::HistoryChanged));
+    let own = foreign(&rig.subscribe(vec![], Start::Now, LONG).await.history().0);
+    let forged = rig.hub.subscribe(&rig.ns, Selectors::new(vec![]), own, LONG).await.unwrap_err();
+    assert_eq!(forged.reason(), Reason::InvalidResumeToken);
     for start in [Start::After(Revision(revision.0 - 1)), Start::Resume(History::default(), Revision::ZERO)] {
         let mut subscriber = rig.subscribe(vec![], start, LONG).await;
         assert_eq!(hear_changes(&mut subscriber, 1).await[0], revision);

@@ -57,7 +57,7 @@ pub struct Methods {
 /// What readers may call. Whatever is not named here needs a worker, so a new method is never open to readers by accident.
 const READS: &[(&str, &[&str])] = &[
     ("cloakroom.v1.SessionService", &["GetSession", "BatchGetSessions", "ListSessions", "GetActiveSession", "ResolveSession", "GetStorageState"]),
-    ("cloakroom.v1.ProfileService", &["GetSaveStatus", "LoadProfile", "ListSnapshots", "GetSnapshot"]),
+    ("cloakroom.v1.ProfileService", &["GetSaveStatus", "LoadProfile", "ListSnapshots", "GetSnapshot", "DiffSnapshots"]),
     ("cloakroom.v1.InvalidationService", &["WatchInvalidations"]),
     ("cloakroom.v1.AdminService", &["GetServerInfo"]),
     ("grpc.reflection.v1.ServerReflection", &["ServerReflectionInfo"]),

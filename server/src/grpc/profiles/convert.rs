@@ -3,11 +3,13 @@
 use cloakroom_api::v1 as api;
 
 use crate::{
-    flow::profiles::SnapshotView,
+    flow::profiles::{CookieDatabase, DiffPage, SnapshotView},
     grpc::parse,
     model::{
         assembly::{NewEntry, Records, Run},
         codec::Codec,
+        compare::Difference,
+        cookies::{CookieChange, CookieId},
         error::{Error, Reason, Result},
         id::SnapshotId,
         manifest::Entry,
@@ -141,6 +143,8 @@ pub(super) fn entry(of: &Entry) -> api::Entry {
 /// A snapshot as the contract shows it.
 pub(super) fn snapshot(view: SnapshotView) -> api::Snapshot {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (pin_time, delete_time) = (view.pinned_at.map(parse::timestamp), view.deleted_at.map(parse::timestamp));
+    let expire_time = view.revivable_until().map(parse::timestamp);
     let manifest_root = view.snapshot.root(view.id).map(|root| bytes::Bytes::copy_from_slice(&root)).unwrap_or_default();
     let of = view.snapshot;
     let Portability { os, brand, browser_version, password_store, quiesced, capture_policy } = of.portability;
@@ -162,5 +166,58 @@ pub(super) fn snapshot(view: SnapshotView) -> api::Snapshot {
         revision: view.revision.0,
         head: view.head,
         upload_id: of.upload,
+        pin_time,
+        pin_note: of.pin_note,
+        delete_time,
+        expire_time,
+    }
+}
+
+/// A page of what differs.
+pub(super) fn difference(page: DiffPage) -> api::DiffSnapshotsResponse {
+    use api::DifferenceKind as Kind;
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let one = |of: &Difference| api::EntryDifference {
+        kind: match (&of.before, &of.after) {
+            (None, _) => Kind::Added,
+            (_, None) => Kind::Removed,
+            _ => Kind::Changed,
+        }
+        .into(),
+        before: of.before.as_deref().map(entry),
+        after: of.after.as_deref().map(entry),
+        changed_bytes: count(of.changed_bytes),
+    };
+    let all = page.comparison;
+    api::DiffSnapshotsResponse {
+        snapshot: Some(snapshot(page.view)),
+        base_snapshot: page.base.map(snapshot),
+        differences: all.differences.iter().map(one).collect(),
+        next_page_token: page.next,
+        revision: page.revision.0,
+        added_count: count(all.added),
+        removed_count: count(all.removed),
+        changed_count: count(all.changed),
+        changed_bytes: count(all.changed_bytes),
+        cookie_databases: page.cookies.into_iter().map(cookie_database).collect(),
+    }
+}
+
+fn cookie_database(of: CookieDatabase) -> api::CookieDatabaseDifference {
+    use api::{CookieComparison as Comparison, DifferenceKind as Kind};
+    let cookie = |(id, change): (CookieId, CookieChange)| {
+        let (kind, value_changed, attributes_changed) = match change {
+            CookieChange::Added => (Kind::Added, false, false),
+            CookieChange::Removed => (Kind::Removed, false, false),
+            CookieChange::Changed { value, attributes } => (Kind::Changed, value, attributes),
+        };
+        api::CookieDifference { kind: kind.into(), host: id.host, name: id.name, path: id.path, value_changed, attributes_changed }
+    };
+    api::CookieDatabaseDifference {
+        path: of.path,
+        comparison: if of.unknown.is_empty() { Comparison::Known } else { Comparison::Unknown }.into(),
+        unknown_reason: of.unknown,
+        cookies: of.changes.into_iter().map(cookie).collect(),
+        truncated: of.truncated,
     }
 }

@@ -16,11 +16,14 @@ use crate::{
         ProfilesConfig,
         tests::{World, sample},
     },
-    model::{assembly::Records, codec::Codec, reference::Tree},
+    model::{assembly::Records, codec::Codec, reference::Tree, time::Revision},
 };
 
 /// A change of the first message, and the field that it makes wrong.
 type Case = (fn(&mut api::SaveBegin), &'static str);
+
+/// The same of a restore.
+type RestoreCase = (fn(&mut api::RestoreSnapshotRequest), &'static str);
 
 type Client = ProfileServiceClient<ProfileServiceServer<ProfileCalls>>;
 
@@ -273,4 +276,100 @@ async fn snapshots_are_shown() {
     assert_eq!(reason(&status), "SESSION_NOT_FOUND");
     let unknown = api::GetSnapshotRequest { snapshot_id: "0".repeat(32), ..get };
     assert_eq!(reason(&client(&world).get_snapshot(unknown).await.unwrap_err()), "SNAPSHOT_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_restore_is_answered_with_what_is_the_head_and_what_was() {
+    let world = World::new().await;
+    let tree = sample();
+    let first = send(&world, messages(begin(), None, &tree)).await.unwrap().snapshot.unwrap();
+    let next = api::SaveBegin { parent_snapshot_id: first.id.clone(), upload_id: "fedcba9876543210".to_owned(), ..begin() };
+    let second = send(&world, messages(next, Some(&tree), &tree.clone().file("x", b"y"))).await.unwrap().snapshot.unwrap();
+    let undo =
+        api::RestoreSnapshotRequest { session_id: "s".to_owned(), head_snapshot_id: second.id.clone(), request_id: "undo".to_owned(), ..Default::default() };
+    let restored = client(&world).restore_snapshot(undo.clone()).await.unwrap().into_inner();
+    assert_eq!((restored.snapshot.as_ref(), &restored.former_head_snapshot_id), (Some(&first), &second.id));
+    assert!(restored.revision > second.revision && restored.session_etag == Revision(restored.revision).etag());
+    assert_eq!(client(&world).restore_snapshot(undo.clone()).await.unwrap().into_inner(), restored, "a repetition");
+    let again = api::RestoreSnapshotRequest { request_id: "again".to_owned(), ..undo.clone() };
+    assert_eq!(reason(&client(&world).restore_snapshot(again.clone()).await.unwrap_err()), "PARENT_NOT_HEAD");
+    let cases: [RestoreCase; 5] = [
+        (|of| of.session_id.clear(), "session_id"),
+        (|of| of.snapshot_id = "x".to_owned(), "snapshot_id"),
+        (|of| of.head_snapshot_id = "x".to_owned(), "head_snapshot_id"),
+        (|of| of.lease_token = -1, "lease_token"),
+        (|of| of.request_id = "a b".to_owned(), "request_id"),
+    ];
+    for (change, field) in cases {
+        let mut bad = again.clone();
+        change(&mut bad);
+        let status = client(&world).restore_snapshot(bad).await.unwrap_err();
+        assert_eq!((reason(&status).as_str(), status.message().contains(field)), ("INVALID_FIELD", true), "{}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn marks_of_a_snapshot_are_shown_with_their_times() {
+    let world = World::new().await;
+    let tree = sample();
+    let first = send(&world, messages(begin(), None, &tree)).await.unwrap().snapshot.unwrap();
+    let next = api::SaveBegin { parent_snapshot_id: first.id.clone(), upload_id: "fedcba9876543210".to_owned(), ..begin() };
+    let head = send(&world, messages(next, Some(&tree), &tree.clone().file("x", b"y"))).await.unwrap().snapshot.unwrap();
+    let pin = api::PinSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), note: "kept".to_owned(), ..Default::default() };
+    let pinned = client(&world).pin_snapshot(pin.clone()).await.unwrap().into_inner();
+    let of = pinned.snapshot.unwrap();
+    assert_eq!((of.pin_time.is_some(), of.pin_note.as_str(), pinned.revision > head.revision), (true, "kept", true));
+    let delete = api::DeleteSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), ..Default::default() };
+    let status = client(&world).delete_snapshot(delete.clone()).await.unwrap_err();
+    assert_eq!((reason(&status).as_str(), status.code()), ("SNAPSHOT_HELD", Code::FailedPrecondition));
+    let free = client(&world).pin_snapshot(api::PinSnapshotRequest { unpin: true, ..pin.clone() }).await.unwrap().into_inner().snapshot.unwrap();
+    assert_eq!((free.pin_time, free.pin_note.as_str()), (None, ""));
+    let gone = client(&world).delete_snapshot(delete.clone()).await.unwrap().into_inner().snapshot.unwrap();
+    assert_eq!(gone.expire_time.unwrap().seconds - gone.delete_time.unwrap().seconds, 7 * 24 * 3600);
+    let list = async |show_deleted| {
+        let request = api::ListSnapshotsRequest { session_id: "s".to_owned(), show_deleted, ..Default::default() };
+        client(&world).list_snapshots(request).await.unwrap().into_inner().snapshots.len()
+    };
+    assert_eq!((list(false).await, list(true).await), (1, 2));
+    let get = api::GetSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), ..Default::default() };
+    let status = client(&world).get_snapshot(get).await.unwrap_err();
+    assert_eq!((reason(&status).as_str(), status.code()), ("SNAPSHOT_DELETED", Code::NotFound));
+    let undelete = api::UndeleteSnapshotRequest { session_id: "s".to_owned(), snapshot_id: first.id.clone(), ..Default::default() };
+    assert_eq!(client(&world).undelete_snapshot(undelete.clone()).await.unwrap().into_inner().snapshot.unwrap().delete_time, None);
+    let long = api::PinSnapshotRequest { note: "x".repeat(257), ..pin };
+    assert_eq!(reason(&client(&world).pin_snapshot(long).await.unwrap_err()), "INVALID_FIELD");
+    let without = api::DeleteSnapshotRequest { snapshot_id: String::new(), ..delete };
+    assert_eq!(reason(&client(&world).delete_snapshot(without).await.unwrap_err()), "INVALID_FIELD");
+    let without = api::UndeleteSnapshotRequest { snapshot_id: String::new(), ..undelete };
+    assert_eq!(reason(&client(&world).undelete_snapshot(without).await.unwrap_err()), "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn a_difference_is_shown_with_both_sides_and_its_cookies() {
+    use crate::store::cookies::tests::chromium;
+    let world = World::new().await;
+    let tree = sample().file("Default/Cookies", &chromium(&[("a.test", "sid", "5ec2e7", 5)]));
+    let first = send(&world, messages(begin(), None, &tree)).await.unwrap().snapshot.unwrap();
+    let next = api::SaveBegin { parent_snapshot_id: first.id.clone(), upload_id: "fedcba9876543210".to_owned(), ..begin() };
+    let changed = tree.clone().file("Default/Cookies", &chromium(&[("a.test", "sid", "5ec2e8", 5)])).file("x", b"y");
+    let second = send(&world, messages(next, Some(&tree), &changed)).await.unwrap().snapshot.unwrap();
+    let diff = api::DiffSnapshotsRequest { session_id: "s".to_owned(), ..Default::default() };
+    let page = client(&world).diff_snapshots(diff.clone()).await.unwrap().into_inner();
+    let sides = |one: &api::EntryDifference| (one.kind(), one.before.is_some(), one.after.as_ref().map(|entry| entry.path.clone()));
+    let shown: Vec<_> = page.differences.iter().map(sides).collect();
+    let cookies = (api::DifferenceKind::Changed, true, Some("Default/Cookies".to_owned()));
+    assert_eq!(shown, [cookies, (api::DifferenceKind::Added, false, Some("x".to_owned()))]);
+    assert_eq!((page.added_count, page.removed_count, page.changed_count, page.changed_bytes > 1), (1, 0, 1, true));
+    assert_eq!((page.snapshot.unwrap().id, page.base_snapshot.unwrap().id), (second.id, first.id));
+    let [database] = &page.cookie_databases[..] else { panic!("one database") };
+    let cookie = &database.cookies[0];
+    assert_eq!(
+        (database.comparison(), cookie.kind(), cookie.host.as_str(), cookie.name.as_str()),
+        (api::CookieComparison::Known, api::DifferenceKind::Changed, "a.test", "sid",)
+    );
+    assert!(cookie.value_changed && !cookie.attributes_changed);
+    let bad = api::DiffSnapshotsRequest { base_snapshot_id: "x".to_owned(), ..diff.clone() };
+    assert_eq!(reason(&client(&world).diff_snapshots(bad).await.unwrap_err()), "INVALID_FIELD");
+    let bad = api::DiffSnapshotsRequest { page_size: -1, ..diff };
+    assert_eq!(reason(&client(&world).diff_snapshots(bad).await.unwrap_err()), "INVALID_FIELD");
 }

@@ -61,7 +61,7 @@ pub(super) fn session(view: View) -> api::Session {
 }
 
 /// The conditions of a write.
-pub(super) fn conditions(etag: String, lease_token: i64, request_id: &str) -> Result<Conditions> {
+pub(in crate::grpc) fn conditions(etag: String, lease_token: i64, request_id: &str) -> Result<Conditions> {
     if etag.len() > MAX_ETAG {
         return Err(Error::field("etag", format!("etag has {} bytes; give back the one of an answer, which has at most {MAX_ETAG}", etag.len())));
     }
@@ -107,7 +107,7 @@ fn state(given: i32) -> Option<State> {
 pub(super) fn listed_state(given: i32) -> Result<State> {
     match state(given) {
         Some(state) if !state.is_hidden() => Ok(state),
-        Some(state) => Err(Error::field("states", format!("states has {}, whose sessions are never listed; GetSession tells of one", state.name()))),
+        Some(state) => Err(Error::field("states", format!("states has {}, whose sessions are never listed; one can be read by its id", state.name()))),
         None => Err(Error::field("states", format!("states has {given}; it needs numbers of states, 1 to 5"))),
     }
 }
@@ -115,8 +115,8 @@ pub(super) fn listed_state(given: i32) -> Result<State> {
 /// A state to move to.
 pub(super) fn moved_state(given: i32) -> Result<State> {
     match state(given) {
-        Some(State::Deleted) => Err(Error::field("to", "to is DELETED; DeleteSession deletes")),
-        Some(State::Expired) => Err(Error::field("to", "to is EXPIRED; only time expires a session, DeleteSession hides one")),
+        Some(State::Deleted) => Err(Error::field("to", "to is DELETED: delete the session instead")),
+        Some(State::Expired) => Err(Error::field("to", "to is EXPIRED: only time expires a session; delete one to hide it")),
         Some(state) => Ok(state),
         None => Err(Error::field("to", format!("to is {given}; it needs the number of a state, 1 to 5"))),
     }

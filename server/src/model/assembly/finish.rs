@@ -129,7 +129,9 @@ impl Assembly {
         let mine = hasher.finish();
         if mine != *root {
             let message = "the manifest root is not that of the profile which this stream and its parent give: the client's base is not the parent, or it left something out";
-            return Err(Error::new(Reason::DigestMismatch, message).with_field("end.manifest_root").with_help("save again with `full`"));
+            return Err(Error::new(Reason::DigestMismatch, message)
+                .with_field("end.manifest_root")
+                .with_help("save the whole profile: with `full`, or in the clients without its sidecar and with `replace`"));
         }
         Ok(Assembled { items, root: mine })
     }

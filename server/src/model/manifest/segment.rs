@@ -177,7 +177,9 @@ pub fn cut(manifest: &Manifest, parent: Option<&Manifest>) -> Result<Vec<Cut>> {
         let plain = row.encode_to_vec();
         if plain.len() > MAX_PLAIN as usize {
             let message = format!("the description of {} has {} bytes; at most {MAX_PLAIN} are possible", path::shown(&first.path), plain.len());
-            return Err(Error::new(Reason::LimitExceeded, message).with_help("save the profile with `full`, so that its files are written in one piece"));
+            return Err(Error::new(Reason::LimitExceeded, message).with_help(
+                "save the whole profile, so that its files are written in one piece: with `full`, or in the clients without its sidecar and with `replace`",
+            ));
         }
         let sha256 = sha256(&plain);
         let content = entries.iter().filter(|entry| entry.kind == Kind::File).map(|entry| entry.size).sum();

@@ -24,8 +24,10 @@ pub enum PackKind {
     Commit = 1,
     /// Leaves that did not fit into a commit pack.
     Data = 2,
-    /// Says that the slot's commit pack never became a head. It has a header and nothing else.
+    /// Says that the slot's pack never became a head. It has a header and nothing else.
     Void = 3,
+    /// Makes an earlier snapshot of the lineage the head again. It takes a slot as a commit pack does, and holds no data.
+    Restore = 4,
 }
 
 /// A pack's header. Field numbers never change their meaning.
@@ -73,6 +75,9 @@ pub struct Header {
     /// The etag that the session must still have for this to become its head; empty for none.
     #[prost(string, tag = "14")]
     pub etag: String,
+    /// Of a restore: the slot of the commit pack that describes the snapshot it makes the head again; else 0.
+    #[prost(uint64, tag = "15")]
+    pub of: u64,
 }
 
 impl Header {
@@ -93,7 +98,7 @@ impl Header {
     /// `DATA_CORRUPT` when the name breaks its rule.
     pub fn pack_name(&self) -> Result<PackName> {
         let name = match self.kind() {
-            PackKind::Commit | PackKind::Void => PackName::Commit(self.slot),
+            PackKind::Commit | PackKind::Void | PackKind::Restore => PackName::Commit(self.slot),
             PackKind::Data => PackName::Data(self.name.clone()),
             PackKind::Unspecified => return Err(corrupt("a pack's header names an unknown kind")),
         };
@@ -128,7 +133,12 @@ impl Header {
         let optional = |bytes: &[u8]| matches!(bytes.len(), 0 | 16);
         let snapshot = if self.kind() == PackKind::Data { self.snapshot.is_empty() } else { self.snapshot.len() == 16 };
         let slot = (self.kind() == PackKind::Data) == (self.slot == 0);
-        if names && self.lineage.len() == 16 && optional(&self.parent) && snapshot && slot && self.salt.len() == 16 {
+        let restores = match self.kind() {
+            PackKind::Restore => (1..self.slot).contains(&self.of) && self.parent.len() == 16,
+            PackKind::Void => self.of < self.slot,
+            _ => self.of == 0,
+        };
+        if names && self.lineage.len() == 16 && optional(&self.parent) && snapshot && slot && restores && self.salt.len() == 16 {
             return Ok(());
         }
         Err(corrupt("a pack's header breaks the format's rules"))
@@ -159,7 +169,7 @@ pub fn parse_header(bytes: &[u8]) -> Result<(Header, Root, u64)> {
     Ok((header, sha256(encoded), (LEAD + length) as u64))
 }
 
-/// The object that marks the slot of the commit pack with this header as void: the same header with another kind, and nothing else.
+/// The object that marks the slot of the pack with this header as void: the same header with another kind, and nothing else.
 ///
 /// # Errors
 /// `INTERNAL` when the header is too long.

@@ -116,7 +116,7 @@ fn headers_that_break_a_rule_are_refused() {
         let lead = header.to_lead().unwrap().0;
         parse_header(&lead).unwrap_err().reason()
     };
-    let changes: [fn(&mut Header); 9] = [
+    let changes: [fn(&mut Header); 12] = [
         |header| header.kind = 9,
         |header| header.slot = 0,
         |header| header.lineage = vec![1; 15],
@@ -126,6 +126,9 @@ fn headers_that_break_a_rule_are_refused() {
         |header| header.session = "a/b".to_owned(),
         |header| header.upload = "short".to_owned(),
         |header| header.salt.clear(),
+        |header| header.of = 1,
+        |header| header.set_kind(PackKind::Restore),
+        |header| (header.kind, header.of) = (PackKind::Restore.into(), 7),
     ];
     for (at, change) in changes.into_iter().enumerate() {
         assert_eq!(bad(change), Reason::DataCorrupt, "{at}");
@@ -134,6 +137,16 @@ fn headers_that_break_a_rule_are_refused() {
     newer[4] = 2;
     assert!(parse_header(&newer).unwrap_err().message().contains("format version 2"));
     assert_eq!(header().parent_id().unwrap().0, [1; 16]);
+}
+
+#[test]
+fn a_restore_names_an_earlier_commit_and_takes_a_slot_as_one() {
+    let mut header = Header { of: 6, ..header() };
+    header.set_kind(PackKind::Restore);
+    let (read, _, _) = parse_header(&header.to_lead().unwrap().0).unwrap();
+    assert_eq!((read.pack_name().unwrap(), &read), (PackName::Commit(7), &header));
+    assert!(parse_header(&Header { parent: Vec::new(), ..header.clone() }.to_lead().unwrap().0).is_err(), "there is always a head before it");
+    assert_eq!(parse_header(&void_object(&header).unwrap()).unwrap().0.of, 6);
 }
 
 #[test]

@@ -28,7 +28,10 @@ pub(crate) struct Save {
     /// Names this save, so that repeating it is harmless
     #[arg(long, value_name = "ID")]
     pub(crate) upload_id: Option<String>,
-    /// Save although a live browser holds the profile
+    /// Make it the head, whatever is the head now and wherever the directory came from; what was the head stays as an earlier snapshot
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Save although a live browser holds the profile, or nothing is in it
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

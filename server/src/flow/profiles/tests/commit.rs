@@ -23,12 +23,12 @@ async fn cut_off(world: &World, point: FaultPoint, upload: &str, base: (&Tree, S
 }
 
 /// How many void objects there are.
-async fn voids(world: &World) -> usize {
+pub(super) async fn voids(world: &World) -> usize {
     world.objects("c").await.iter().filter(|name| name.rsplit('.').next() == Some("void")).count()
 }
 
 /// Everything that must hold at any time: the head's pack is not void, the head loads, slots up to the floor are used.
-async fn sound(world: &World) {
+pub(super) async fn sound(world: &World) {
     let session = world.stored_session().await;
     let (sequence, floor) = (session.session.sequence, session.session.slot_floor);
     assert!(sequence <= floor, "the floor sank");
@@ -107,7 +107,7 @@ async fn a_storage_state_is_rolled_forward_with_its_profile() {
 }
 
 /// Lets the session's fence move, as a new lease does.
-async fn fence(world: &World, token: i64) {
+pub(super) async fn fence(world: &World, token: i64) {
     let touch =
         Write::Touch { key: record_key(&world.session), life: Life::Keep, marks: vec![("fence".into(), crate::store::metadata::Number::Literal(token))] };
     let outcome = world.metadata.commit(&world.ns, Txn { writes: vec![touch], ..Txn::default() }.into()).await.unwrap();
@@ -308,7 +308,7 @@ async fn the_same_upload_at_once_from_two_places_is_one_snapshot() {
     let replica = world.replica();
     let (a, b) = tokio::join!(world.save("same", Some((&tree, head)), &next), replica.save("same", Some((&tree, head)), &next));
     assert_eq!(a.unwrap().view.id, b.unwrap().view.id);
-    let page = world.profiles.list(&world.ns, &world.session, 50, "", Revision::ZERO).await.unwrap();
+    let page = world.profiles.list(&world.ns, &world.session, Listing { size: 50, token: "", deleted: false, min_revision: Revision::ZERO }).await.unwrap();
     assert_eq!(page.views.len(), 2);
     sound(&world).await;
 }

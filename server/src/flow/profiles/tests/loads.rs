@@ -184,7 +184,8 @@ async fn snapshots_are_listed_newest_first_page_by_page() {
     chain.reverse();
     let (mut token, mut seen) = (String::new(), Vec::new());
     loop {
-        let page = world.profiles.list(&world.ns, &world.session, 3, &token, Revision::ZERO).await.unwrap();
+        let page =
+            world.profiles.list(&world.ns, &world.session, Listing { size: 3, token: &token, deleted: false, min_revision: Revision::ZERO }).await.unwrap();
         assert!(page.views.len() <= 3);
         seen.extend(page.views.iter().map(|view| (view.id, view.head)));
         token = page.next;
@@ -196,12 +197,17 @@ async fn snapshots_are_listed_newest_first_page_by_page() {
     assert_eq!(seen, expected);
     world.create("t").await;
     let other = SessionId::parse("id", "t").unwrap();
-    let page = world.profiles.list(&world.ns, &world.session, 3, "", Revision::ZERO).await.unwrap();
-    let error = world.profiles.list(&world.ns, &other, 3, &page.next, Revision::ZERO).await.unwrap_err();
+    let page = world.profiles.list(&world.ns, &world.session, Listing { size: 3, token: "", deleted: false, min_revision: Revision::ZERO }).await.unwrap();
+    let error = world.profiles.list(&world.ns, &other, Listing { size: 3, token: &page.next, deleted: false, min_revision: Revision::ZERO }).await.unwrap_err();
     assert_eq!(error.reason(), Reason::InvalidPageToken);
-    assert!(world.profiles.list(&world.ns, &other, 3, "", Revision::ZERO).await.unwrap().views.is_empty());
+    assert!(
+        world.profiles.list(&world.ns, &other, Listing { size: 3, token: "", deleted: false, min_revision: Revision::ZERO }).await.unwrap().views.is_empty()
+    );
     let future = Revision(page.revision.0 + 1_000_000_000);
-    assert_eq!(world.profiles.list(&world.ns, &world.session, 3, "", future).await.unwrap_err().reason(), Reason::RevisionNotReached);
+    assert_eq!(
+        world.profiles.list(&world.ns, &world.session, Listing { size: 3, token: "", deleted: false, min_revision: future }).await.unwrap_err().reason(),
+        Reason::RevisionNotReached
+    );
 }
 
 #[tokio::test]

@@ -31,8 +31,11 @@ use crate::{
 };
 
 mod commit;
+mod diffs;
 mod large;
 mod loads;
+mod marks;
+mod restores;
 mod saves;
 
 /// A metadata store that counts its commits.

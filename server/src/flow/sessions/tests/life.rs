@@ -193,11 +193,19 @@ async fn a_purge_removes_every_snapshot_and_what_uploads_made() {
         let indices = vec![IndexChange::Add(Index(snapshot::index_name(lineage)), id.to_string(), Number::Literal(i64::from(n)))];
         bench.store.commit(&bench.ns, Commit::from(Txn { writes: puts.collect(), indices, ..Txn::default() })).await.unwrap();
         keys.extend(own);
+        let restore = snapshot::restore_id(&n.to_be_bytes()).unwrap();
+        let key = Key(snapshot::upload_key(&sid("a"), &restore));
+        let writes = vec![Write::Put { key: key.clone(), value: value.clone(), life: Life::Forever, marks: Vec::new() }];
+        let indices = vec![IndexChange::Add(Index(snapshot::restores_name(lineage)), restore.to_string(), Number::Literal(i64::from(n)))];
+        bench.store.commit(&bench.ns, Commit::from(Txn { writes, indices, ..Txn::default() })).await.unwrap();
+        keys.push(key);
     }
     bench.delete("a").await.unwrap();
     bench.end_time("a").await;
     assert_eq!(bench.sweep().await.purged, 1);
-    assert!(bench.members(&snapshot::index_name(lineage)).await.is_empty());
-    let reading = bench.store.get(&bench.ns, &keys).await.unwrap();
-    assert!(reading.found.into_iter().all(|found| found == Found::Absent));
+    assert!(bench.members(&snapshot::index_name(lineage)).await.is_empty() && bench.members(&snapshot::restores_name(lineage)).await.is_empty());
+    for keys in keys.chunks(500) {
+        let reading = bench.store.get(&bench.ns, keys).await.unwrap();
+        assert!(reading.found.into_iter().all(|found| found == Found::Absent));
+    }
 }

@@ -39,7 +39,7 @@ async fn an_id_is_taken_as_long_as_it_can_come_back() {
     assert_eq!(again().await.reason(), Reason::SessionExists);
     bench.delete("a").await.unwrap();
     let error = again().await;
-    assert!(error.reason() == Reason::SessionExists && error.message().contains("UndeleteSession"), "{error}");
+    assert!(error.reason() == Reason::SessionExists && error.message().contains("undelete"), "{error}");
     bench.end_time("a").await;
     assert!(again().await.message().contains("about to be purged"));
     bench.sweep().await;

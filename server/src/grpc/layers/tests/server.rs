@@ -215,6 +215,26 @@ impl ProfileService for Odd {
         }
         Ok(Response::new(v1::GetSnapshotResponse::default()))
     }
+
+    async fn restore_snapshot(&self, _: Request<v1::RestoreSnapshotRequest>) -> Result<Response<v1::RestoreSnapshotResponse>, Status> {
+        Ok(Response::new(v1::RestoreSnapshotResponse::default()))
+    }
+
+    async fn diff_snapshots(&self, _: Request<v1::DiffSnapshotsRequest>) -> Result<Response<v1::DiffSnapshotsResponse>, Status> {
+        Ok(Response::new(v1::DiffSnapshotsResponse::default()))
+    }
+
+    async fn pin_snapshot(&self, _: Request<v1::PinSnapshotRequest>) -> Result<Response<v1::PinSnapshotResponse>, Status> {
+        Ok(Response::new(v1::PinSnapshotResponse::default()))
+    }
+
+    async fn delete_snapshot(&self, _: Request<v1::DeleteSnapshotRequest>) -> Result<Response<v1::DeleteSnapshotResponse>, Status> {
+        Ok(Response::new(v1::DeleteSnapshotResponse::default()))
+    }
+
+    async fn undelete_snapshot(&self, _: Request<v1::UndeleteSnapshotRequest>) -> Result<Response<v1::UndeleteSnapshotResponse>, Status> {
+        Ok(Response::new(v1::UndeleteSnapshotResponse::default()))
+    }
 }
 
 pub(super) fn snapshot(of: &str) -> v1::GetSnapshotRequest {
