@@ -361,9 +361,9 @@ async def test_storage_state_with_profile(client: Client, session: str, tmp_path
     assert len(state) > 3 << 20
     saved = await client.save(session, fill(tmp_path / "p", {"f": b"x"}), storage_state=state)
     assert saved.snapshot.has_storage_state
-    loaded = await client.load(session, tmp_path / "q", with_storage_state=True)
+    loaded = await client.load(session, tmp_path / "q")
     assert loaded.storage_state == state
-    assert (await client.load(session, tmp_path / "r")).storage_state is None
+    assert (await client.load(session, tmp_path / "r", with_storage_state=False)).storage_state is None
     with pytest.raises(errors.Refused) as caught:
         await client.sessions.storage_state.get(session)
     assert failure(caught) == "STORAGE_STATE_TOO_LARGE"

@@ -167,7 +167,7 @@ class Profiles:
         snapshot_id: str = "",
         replace: bool = False,
         have: Directory | None = None,
-        with_storage_state: bool = False,
+        with_storage_state: bool = True,
         min_revision: int = 0,
         compress: bool | None = None,
         progress: Progress | None = None,
@@ -175,9 +175,10 @@ class Profiles:
         """Loads a session's head, or the named snapshot, into a directory, which appears whole or not at all.
 
         With `replace` a directory that is there gives way; if nothing changed in it since it was loaded or saved, only
-        the difference travels. `have` names another such directory to start from; it stays as it is. `compress` packs
-        the data on its way, by default unless the daemon is on this host. `progress` is told how many bytes of how many
-        came.
+        the difference travels. `have` names another such directory to start from; it stays as it is. The storage state
+        that was saved with it comes along unless `with_storage_state` is False: start the browser with it, or the
+        session cookies are lost. `compress` packs the data on its way, by default unless the daemon is on this host.
+        `progress` is told how many bytes of how many came.
         """
         top, link = Path(directory).absolute(), self._connection
         source = Path(have).absolute() if have else top if replace else None
