@@ -10,16 +10,16 @@ import os
 import struct
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .capture import ORIGIN, running_browser
-from .errors import SidecarWarning
-from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
+from .capture import ORIGIN, Capture, locked, policies, running_browser
+from .errors import LocalError, SidecarWarning
+from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, look, manifest_root, stat_key, walk
 from .v1.profile_pb2 import Portability, Snapshot
 
 _KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
@@ -120,11 +120,21 @@ class Sidecar:
             or not (sidecar := cls.read(directory, namespace, session_id))
         ):
             return None
-        with suppress(OSError):
-            files = ((path, entry.stat) for path, entry in sidecar.entries.items() if entry.kind == FILE)
-            if all(stat_key(os.lstat(f"{directory}/{path}")) == stat for path, stat in files):
-                return sidecar
+        with suppress(OSError, LocalError):
+            files = [entry for entry in sidecar.entries.values() if entry.kind == FILE]
+            if all(stat_key(os.lstat(f"{directory}/{entry.path}")) == entry.stat for entry in files if entry.stat):
+                return sidecar._looked_at(directory, [entry for entry in files if not entry.stat])
         return None
+
+    def _looked_at(self, directory: Path, entries: list[Entry]) -> "Sidecar | None":
+        """Itself with what the system says of some files now, if they are what it says."""
+        found = dict(self.entries)
+        for entry in entries:
+            now = look(f"{directory}/{entry.path}", entry.path, None)
+            if not now or not now.stat or now.differs(entry):
+                return None
+            found[entry.path] = now
+        return replace(self, entries=found)
 
 
 def _to_json(entry: Entry) -> dict[str, Any]:
@@ -152,6 +162,31 @@ def _from_json(body: dict[str, Any]) -> Entry:
     elif kind == LINK:
         root = sha256(target.encode()).digest()
     return Entry(kind, body["path"], body["mode"], int(body["mtime_ns"]), size, root, target, leaves, body["stat"])
+
+
+class _Known(Capture):
+    """The rules of a policy, and what is known to be kept, perhaps by the globs of who saved it."""
+
+    def __init__(self, policy: str, known: Container[str]) -> None:
+        super().__init__(policy)
+        self._known = known
+
+    def verdict(self, path: str) -> bool:
+        return path in self._known or super().verdict(path)
+
+
+def holds(directory: Path, entries: Mapping[str, Entry], policy: str) -> bool:
+    """Whether a directory is these entries to the last detail; what does not travel under the policy may be there too.
+
+    The lock of a browser may not, for it may keep the next one from starting.
+    """
+    if locked(directory):
+        return False
+    rules = _Known(policy if policy in policies() else "full", entries)
+    with suppress(LocalError):
+        found = walk(directory, rules, entries)
+        return found.keys() == entries.keys() and not any(now.differs(entries[path]) for path, now in found.items())
+    return False
 
 
 def beside(directory: Path, purpose: str) -> Path:
