@@ -15,12 +15,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import scan
 from daemon import Daemon
 
 from cloakroom import Client, Mount, PruneResult, errors, install
+from cloakroom.connection import Connection
 from cloakroom.sidecar import Sidecar
 
 LEAF = 4096
@@ -139,6 +141,15 @@ async def test_mount_current_touches_nothing(
     before, told = times(first.parent), list[tuple[int, int]]()
     assert {"profile", "profile.cloakroom.json", "profile/Default/Cookies"} < before.keys()
     monkeypatch.setattr(install, "Space", lambda _: pytest.fail("a workspace was made"))
+    monkeypatch.setattr(Connection, "unary", lambda *_: pytest.fail("there is one call only"))
+    real, kinds = Connection.download, list[str]()
+
+    async def download(*args: Any, **options: Any) -> AsyncIterator[Any]:
+        async for message in real(*args, **options):
+            kinds.append(message.WhichOneof("message"))
+            yield message
+
+    monkeypatch.setattr(Connection, "download", download)
     for _ in range(2):
         async with client.mount(session, progress=lambda *now: told.append(now)) as mount:
             assert mount.directory == first and first.is_relative_to(root)
@@ -148,7 +159,7 @@ async def test_mount_current_touches_nothing(
             assert claim_of(first.parent).startswith(f"claim.{HOST}.{os.getpid()}.")
         assert times(first.parent) == before
         assert claim_of(first.parent) == "claim.free"
-    assert set(told) <= {(0, 0)}
+    assert set(told) <= {(0, 0)} and kinds == ["begin", "storage_state", "end"] * 2
 
 
 async def test_mount_head_moved(client: Client, session: str, root: Path, tmp_path: Path) -> None:

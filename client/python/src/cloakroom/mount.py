@@ -187,5 +187,8 @@ class Mounts(Profiles):
         """
         age = duration(older_than).ToTimedelta().total_seconds()
         if age < 0:
-            raise LocalError(f"older_than is {age:g} s: it must not be negative", reason="INVALID_FIELD")
+            rule = "must not be negative"
+            raise LocalError(
+                f"older_than is {age:g} s: it {rule}", reason="INVALID_FIELD", violations=[("older_than", rule)]
+            )
         return await asyncio.to_thread(slots.prune, slots.mounts(root), age)

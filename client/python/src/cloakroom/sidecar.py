@@ -8,6 +8,7 @@ import binascii
 import json
 import os
 import struct
+import time
 import uuid
 import warnings
 from collections.abc import Container, Mapping
@@ -19,7 +20,7 @@ from typing import Any
 
 from .capture import ORIGIN, Capture, locked, policies, running_browser
 from .errors import LocalError, SidecarWarning
-from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, look, manifest_root, stat_key, walk
+from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, TICK_NS, Entry, in_order, look, manifest_root, stat_key, walk
 from .v1.profile_pb2 import Portability, Snapshot
 
 _KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
@@ -129,6 +130,8 @@ class Sidecar:
     def _looked_at(self, directory: Path, entries: list[Entry]) -> "Sidecar | None":
         """Itself with what the system says of some files now, if they are what it says."""
         found = dict(self.entries)
+        if entries:
+            time.sleep(TICK_NS / 1e9)  # at worst they were written just now
         for entry in entries:
             now = look(f"{directory}/{entry.path}", entry.path, None)
             if not now or not now.stat or now.differs(entry):

@@ -252,7 +252,7 @@ def _own() -> str:
 
 
 def _host() -> str:
-    return sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
 
 
 class _Status(NamedTuple):
