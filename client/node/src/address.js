@@ -36,7 +36,7 @@ const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), 
  * @returns {Address}
  */
 export function parseAddress(target, tls) {
-  if (typeof target !== 'string') throw Invalid.here(`the target is ${JSON.stringify(target)}: ${EXAMPLES}`);
+  if (typeof target !== 'string') throw Invalid.here(`the target is no string, and comes before the options: ${EXAMPLES}`);
   if (target.includes('@') && !/^\s*unix/.test(target)) throw Invalid.here(`the target has a user in it, which is not shown here: ${EXAMPLES}`);
   const chosen = tls === true ? {} : tls || undefined;
   const given = target.trim();

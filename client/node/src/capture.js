@@ -73,6 +73,20 @@ export function capture({ policy = 'default', include = [], exclude = [] } = {})
 const MARKS = /^(Local State|Last Version|First Run|([^/]+\/)?(Preferences|Cookies)|prefs\.js|compatibility\.ini|times\.json)$/;
 
 /**
+ * Refuses to make nothing a session's head, which would hide its login.
+ *
+ * @param {string} directory
+ * @param {unknown[]} entries
+ * @param {CapturePolicy} policy
+ * @param {boolean} force
+ */
+export function checkContent(directory, entries, policy, force) {
+  if (entries.length > 0 || force) return;
+  const message = `nothing in ${directory} belongs to a profile (capture policy ${policy}): is it the browser's user data directory? \`force\` saves it nevertheless`;
+  throw new LocalError(message, { reason: 'NOTHING_TO_SAVE' });
+}
+
+/**
  * Looks whether what is saved is a browser's profile at all. It is saved in any case; but a wrong directory is noticed late.
  *
  * @param {string} directory
@@ -83,7 +97,7 @@ export function oddities(directory, entries) {
   if (entries.some(({ path }) => MARKS.test(path))) return [];
   const advice = "give the browser's user data directory (it holds `Local State` or `prefs.js`), after the browser has exited";
   return entries.length === 0
-    ? [{ code: 'CLOAKROOM_EMPTY_PROFILE', message: `${directory} has nothing to save: ${advice}` }]
+    ? [{ code: 'CLOAKROOM_EMPTY_PROFILE', message: `${directory} has nothing to save, and is saved so: ${advice}` }]
     : [
         {
           code: 'CLOAKROOM_NOT_A_PROFILE',

@@ -3,7 +3,9 @@
 import { randomUUID } from 'node:crypto';
 
 import { Connection } from './connection.js';
-import { date, short, snapshot } from './messages.js';
+import { History } from './history.js';
+import { date, short } from './messages.js';
+import { CALL, CLIENT, LOAD, REQUEST, SAVE, TLS, WATCH, check, checkOptions } from './options.js';
 import { load, save } from './profiles.js';
 import { Sessions } from './sessions.js';
 import { saveStatus } from './transfers.js';
@@ -12,19 +14,6 @@ import { Watch } from './watch.js';
 /** @typedef {import('./messages.js').Snapshot} Snapshot */
 /** @typedef {import('./sessions.js').ReadOptions} ReadOptions */
 /** @typedef {import('./connection.js').CallOptions} CallOptions */
-
-/**
- * An entry of a snapshot, as the daemon lists it.
- *
- * @typedef {object} ListedEntry
- * @property {import('./messages.js').EntryKind} kind
- * @property {string} path
- * @property {number} mode
- * @property {bigint} mtimeNs
- * @property {number} size
- * @property {Buffer} root
- * @property {string} target
- */
 
 /**
  * One of the daemon's stores.
@@ -51,20 +40,24 @@ import { Watch } from './watch.js';
  * @property {{ messageBytes: number, storageStateBytes: number, profileEntries: number, profileBytes: number, pageSize: number }} limits
  */
 
-/** @type {Record<string, import('./messages.js').EntryKind>} */
-const entryKinds = { ENTRY_KIND_FILE: 'file', ENTRY_KIND_DIRECTORY: 'directory', ENTRY_KIND_SYMLINK: 'link' };
-
 /** A client of one cloakroomd, or of several replicas behind one address. */
-export class Client {
+export class Client extends History {
   /**
-   * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
+   * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`; if not given that of the environment variable
+   *   `CLOAKROOM_TARGET`, or else `127.0.0.1:7700`
    * @param {import('./connection.js').ClientOptions} [options]
    */
-  constructor(target = '127.0.0.1:7700', options = {}) {
-    /** @private */
-    this.connection = new Connection(target, options);
+  constructor(target = process.env.CLOAKROOM_TARGET || '127.0.0.1:7700', options = {}) {
+    checkOptions('new Client', options, CLIENT);
+    if (typeof options.tls === 'object') checkOptions('new Client', options.tls, TLS, 'tls.');
+    super(new Connection(target, options));
     /** Sessions: one browser identity each. */
     this.sessions = new Sessions(this.connection);
+  }
+
+  /** The namespace that this client asks for; empty for the caller's own. */
+  get namespace() {
+    return this.connection.namespace;
   }
 
   /**
@@ -75,7 +68,8 @@ export class Client {
    * @param {import('./messages.js').LoadOptions} [options]
    * @returns {Promise<import('./messages.js').Loaded>}
    */
-  load(sessionId, directory, options) {
+  async load(sessionId, directory, options = {}) {
+    check('load', { sessionId, directory }, options, LOAD);
     return load(this.connection, sessionId, directory, options);
   }
 
@@ -87,7 +81,8 @@ export class Client {
    * @param {import('./messages.js').SaveOptions} [options]
    * @returns {Promise<import('./messages.js').Saved>}
    */
-  save(sessionId, directory, options) {
+  async save(sessionId, directory, options = {}) {
+    check('save', { sessionId, directory }, options, SAVE);
     return save(this.connection, sessionId, directory, options);
   }
 
@@ -99,47 +94,9 @@ export class Client {
    * @param {CallOptions} [options]
    * @returns {Promise<{ state: 'UNKNOWN' | 'COMMITTED', snapshot: Snapshot | undefined, revision: number }>}
    */
-  saveStatus(sessionId, uploadId, options) {
+  async saveStatus(sessionId, uploadId, options = {}) {
+    check('saveStatus', { sessionId, uploadId }, options, CALL);
     return saveStatus(this.connection, sessionId, uploadId, options);
-  }
-
-  /**
-   * Lists a session's snapshots, newest first, page by page as they are asked for.
-   *
-   * @param {string} sessionId
-   * @param {ReadOptions & { pageSize?: number }} [options]
-   * @returns {AsyncGenerator<Snapshot, void, void>}
-   */
-  async *snapshots(sessionId, { pageSize, minRevision, ...call } = {}) {
-    for (let pageToken = ''; ;) {
-      const page = await this.connection.unary('ProfileService', 'listSnapshots', { sessionId, pageSize, pageToken, minRevision }, call);
-      for (const message of page.snapshots) yield snapshot(message);
-      pageToken = page.nextPageToken;
-      if (!pageToken) return;
-    }
-  }
-
-  /**
-   * Reads one snapshot, if wanted with its entries in order of their paths.
-   *
-   * @param {string} sessionId
-   * @param {ReadOptions & { snapshotId?: string, withEntries?: boolean }} [options] `snapshotId`: the head if not given
-   * @returns {Promise<Snapshot & { entries: ListedEntry[] | undefined }>}
-   */
-  async snapshot(sessionId, { snapshotId, withEntries = false, minRevision, ...call } = {}) {
-    /** @type {ListedEntry[]} */
-    const entries = [];
-    for (let pageToken = '', id = snapshotId; ;) {
-      const request = { sessionId, snapshotId: id, withEntries, pageToken, minRevision };
-      const page = await this.connection.unary('ProfileService', 'getSnapshot', request, call);
-      for (const { kind, mtimeNs, size, symlinkTarget: target, ...entry } of page.entries) {
-        entries.push({ ...entry, kind: entryKinds[kind], mtimeNs: BigInt(mtimeNs), size: Number(size), target });
-      }
-      // The head may move between two pages.
-      id = page.snapshot.id;
-      pageToken = page.nextPageToken;
-      if (!pageToken) return { ...snapshot(page.snapshot), entries: withEntries ? entries : undefined };
-    }
   }
 
   /**
@@ -148,7 +105,8 @@ export class Client {
    * @param {import('./watch.js').WatchOptions} [options]
    * @returns {Watch}
    */
-  watch(options) {
+  watch(options = {}) {
+    check('watch', {}, options, WATCH);
     return new Watch(this.connection, options);
   }
 
@@ -159,8 +117,10 @@ export class Client {
    * @param {CallOptions & { reason?: string, validateOnly?: boolean, requestId?: string }} [options] `validateOnly`: only count them
    * @returns {Promise<{ sessionCount: number, revision: number }>}
    */
-  async invalidate(selectors, { signal, timeoutSeconds, ...options } = {}) {
-    const request = { selectors, requestId: randomUUID(), ...options };
+  async invalidate(selectors, options = {}) {
+    check('invalidate', { selectors }, options, { ...REQUEST, reason: 'text', validateOnly: 'flag' });
+    const { signal, timeoutSeconds, ...rest } = options;
+    const request = { selectors, requestId: randomUUID(), ...rest };
     return this.connection.unary('InvalidationService', 'invalidate', request, { signal, timeoutSeconds });
   }
 
@@ -170,7 +130,8 @@ export class Client {
    * @param {CallOptions} [options]
    * @returns {Promise<ServerInfo>}
    */
-  async serverInfo(options) {
+  async serverInfo(options = {}) {
+    check('serverInfo', {}, options, CALL);
     const answer = await this.connection.unary('AdminService', 'getServerInfo', {}, options);
     const store = (/** @type {any} */ info) => ({
       engine: '',

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { asidesOf, claimWorkspace, leave, release, sweep, unfinished } from './asides.js';
 import { LocalError } from './errors.js';
-import { forgetSidecar, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
+import { forgetSidecar, isOf, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
 import { TICK_MS, liveBrowser, lstat, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
 import { look } from './tree.js';
 
@@ -52,6 +52,15 @@ export function checkSource(directory, force) {
 }
 
 /**
+ * @param {string} target
+ * @param {unknown} [cause]
+ * @returns {LocalError}
+ */
+function occupied(target, cause) {
+  return new LocalError(`${target} exists: choose another directory, or say replace`, { reason: 'TARGET_EXISTS', cause });
+}
+
+/**
  * @param {string} target where a load goes
  * @param {boolean} replace
  * @param {boolean} force
@@ -60,7 +69,7 @@ export function checkSource(directory, force) {
 export function checkTarget(target, replace, force) {
   const there = lstat(target);
   if (!there) return false;
-  if (!replace) throw new LocalError(`${target} exists: choose another directory, or say replace`, { reason: 'TARGET_EXISTS' });
+  if (!replace) throw occupied(target);
   if (!there.isDirectory()) throw new LocalError(`${target} is not a directory: it is not replaced`, { reason: 'TARGET_EXISTS' });
   checkBrowser(target, force);
   return true;
@@ -75,8 +84,8 @@ export function checkTarget(target, replace, force) {
  * @returns {Promise<Base | undefined>} undefined if not: then nothing is taken from it
  */
 export async function intact(directory, sessionId, namespace) {
-  const known = readSidecar(directory, sessionId, namespace);
-  if (!known) return undefined;
+  const known = readSidecar(directory);
+  if (!known || !isOf(known, sessionId, namespace)) return undefined;
   /** @type {Base['entries']} */
   const entries = new Map();
   for (const entry of known.entries) {
@@ -113,7 +122,7 @@ export function closeWorkspace(workspace, target) {
 }
 
 /**
- * Puts a tree in its place. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
+ * Puts a tree in its place, unless something stands there that may not give way, also if it appeared a moment ago. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
  * the new one, and from before the one until after the other stands `old`: so `checkSource` can tell, also if this process is killed here and a browser makes the
  * directory anew, that what stands there is not what was loaded.
  *
@@ -121,22 +130,24 @@ export function closeWorkspace(workspace, target) {
  * @param {string} tree
  * @param {string} target
  * @param {string} old where what is in its place goes, and is removed
+ * @param {{ replace: boolean, force: boolean }} may as for `checkTarget`
  */
-export function swap(sidecar, tree, target, old) {
+export function swap(sidecar, tree, target, old, { replace, force }) {
   writeSidecar(tree, sidecar);
   fs.mkdirSync(old, { mode: 0o700 });
-  const former = /** @type {const} */ ([
-    [target, `${old}/tree`],
-    [sidecarPath(target), `${old}/sidecar`],
-  ]);
+  const former = /** @type {[string, string][]} */ ([[sidecarPath(target), `${old}/sidecar`]]);
+  if (checkTarget(target, replace, force)) former.unshift([target, `${old}/tree`]);
   try {
     for (const [from, to] of former.toReversed()) if (lstat(from)) fs.renameSync(from, to);
+    // Fails where a directory with something in it, or anything else, has appeared meanwhile.
     fs.renameSync(tree, target);
     fs.renameSync(sidecarPath(tree), sidecarPath(target));
   } catch (error) {
     if (!lstat(tree)) fs.renameSync(target, tree);
-    for (const [from, to] of former) if (lstat(to)) fs.renameSync(to, from);
-    throw error;
+    // What has appeared stays: a directory because it cannot be renamed over, and its sidecar, which is of a load that was faster.
+    for (const [from, to] of former) if (lstat(to) && !(from === sidecarPath(target) && lstat(from))) fs.renameSync(to, from);
+    const isThere = ['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '');
+    throw isThere && lstat(target) ? occupied(target, error) : error;
   }
   removeTree(old);
   sweep(target, path.dirname(old), true);
@@ -176,9 +187,9 @@ export function remember(directory, sidecar) {
     writeSidecar(directory, sidecar);
     return [];
   } catch (error) {
-    // What the sidecar said before is no longer so: without one the next save travels whole.
+    // What the sidecar said before is no longer so.
     forgetSidecar(directory);
-    const message = `${sidecarPath(directory)} cannot be written, so the next save will be a full one: ${error}`;
+    const message = `${sidecarPath(directory)} cannot be written (${error}), so nothing tells the next save where ${directory} comes from: load it anew, or say replace`;
     warn(message, 'CLOAKROOM_NO_SIDECAR');
     return [{ code: 'CLOAKROOM_NO_SIDECAR', message }];
   }

@@ -4,6 +4,7 @@ import { status as Code } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
 import { errorProtoDirectory } from './resources.js';
+import { inOwnWords } from './words.js';
 
 /**
  * What an error knows beside its message.
@@ -55,10 +56,11 @@ export class Invalid extends CloakroomError {
   /**
    * @param {string} message
    * @param {string} [reason]
+   * @param {Violation[]} [violations]
    * @returns {Invalid} found by this client, before anything was sent
    */
-  static here(message, reason = 'INVALID_FIELD') {
-    return new Invalid(message, { code: 'INVALID_ARGUMENT', reason });
+  static here(message, reason = 'INVALID_FIELD', violations = []) {
+    return new Invalid(message, { code: 'INVALID_ARGUMENT', reason, violations });
   }
 }
 /** There is no such session, snapshot, profile or storage state; `reason` says which. */
@@ -67,6 +69,8 @@ export class NotFound extends CloakroomError {}
 export class SessionExpired extends NotFound {}
 /** The session was deleted and can be revived with `sessions.undelete`. */
 export class SessionDeleted extends NotFound {}
+/** The snapshot was deleted and can be revived with `undeleteSnapshot`. */
+export class SnapshotDeleted extends NotFound {}
 /** Nothing was ever saved in the session: start with a fresh profile. */
 export class ProfileEmpty extends NotFound {}
 /** A session with this id exists, or existed and can still be revived. */
@@ -81,7 +85,7 @@ export class LeaseFenced extends Conflict {}
 export class ParentNotHead extends Conflict {}
 /** Other writers were faster several times in a row. */
 export class Contention extends Conflict {}
-/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a missing key. */
+/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a snapshot that is held, a missing key. */
 export class Refused extends CloakroomError {}
 /** The credentials are missing, or do not allow this call in this namespace. */
 export class Denied extends CloakroomError {}
@@ -104,8 +108,8 @@ export class Internal extends CloakroomError {}
 
 /**
  * Something is wrong on this machine, found by the client itself. Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
- * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is
- * PATH_INVALID.
+ * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), OTHER_SESSION (it is another session's), NOTHING_TO_SAVE (nothing in it belongs to a
+ * profile), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is PATH_INVALID.
  */
 export class LocalError extends CloakroomError {
   /**
@@ -155,6 +159,7 @@ export function isOverload(error) {
 const byReason = {
   SESSION_EXPIRED: SessionExpired,
   SESSION_DELETED: SessionDeleted,
+  SNAPSHOT_DELETED: SnapshotDeleted,
   PROFILE_EMPTY: ProfileEmpty,
   ETAG_MISMATCH: EtagMismatch,
   LEASE_FENCED: LeaseFenced,
@@ -212,9 +217,9 @@ function factsOf(bytes) {
       if (type === 'google.rpc.ErrorInfo') Object.assign(facts, { reason: detail.reason, metadata: detail.metadata });
       if (type === 'google.rpc.RetryInfo') facts.retryDelaySeconds = Number(detail.retryDelay?.seconds ?? 0) + (detail.retryDelay?.nanos ?? 0) / 1e9;
       for (const { field, type: kind, subject, description } of detail.fieldViolations ?? detail.violations ?? []) {
-        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description });
+        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description: inOwnWords(description) });
       }
-      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description, url: link });
+      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description: inOwnWords(description), url: link });
     }
   } catch {
     return facts;
@@ -253,13 +258,14 @@ export function fromGrpc(error, target) {
   // Not the daemon's own words, but the network's or those of whatever else is there.
   const foreign = !bytes && (code === 'UNIMPLEMENTED' || /HTTP status code [1-4]|content-type/i.test(error.details));
   if (foreign) return notCloakroom(error, target);
+  const said = inOwnWords(error.details);
   const message =
     !bytes && code === 'UNAVAILABLE'
       ? `the connection to cloakroomd at ${target ?? 'the given address'} broke (${error.details}): check that it runs, and try again`
       : [
-          error.details,
-          ...(facts.violations ?? []).map(({ subject, description }) => (error.details.includes(description) ? '' : `${subject}: ${description}`)),
-          ...(facts.help ?? []).map(({ description }) => (error.details.includes(description) ? '' : description)),
+          said,
+          ...(facts.violations ?? []).map(({ subject, description }) => (said.includes(description) ? '' : `${subject}: ${description}`)),
+          ...(facts.help ?? []).map(({ description }) => (said.includes(description) ? '' : description)),
         ]
           .filter(Boolean)
           .join('; ');

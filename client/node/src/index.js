@@ -5,11 +5,18 @@ export { Watch } from './watch.js';
 export * from './errors.js';
 
 /** @typedef {import('./capture.js').CapturePolicy} CapturePolicy */
-/** @typedef {import('./client.js').ListedEntry} ListedEntry */
 /** @typedef {import('./client.js').ServerInfo} ServerInfo */
 /** @typedef {import('./client.js').StoreInfo} StoreInfo */
 /** @typedef {import('./connection.js').ClientOptions} ClientOptions */
 /** @typedef {import('./connection.js').TlsOptions} TlsOptions */
+/** @typedef {import('./history.js').CookieDatabaseDifference} CookieDatabaseDifference */
+/** @typedef {import('./history.js').CookieDifference} CookieDifference */
+/** @typedef {import('./history.js').DifferenceKind} DifferenceKind */
+/** @typedef {import('./history.js').EntryDifference} EntryDifference */
+/** @typedef {import('./history.js').ListedEntry} ListedEntry */
+/** @typedef {import('./history.js').Marked} Marked */
+/** @typedef {import('./history.js').Restored} Restored */
+/** @typedef {import('./history.js').SnapshotDiff} SnapshotDiff */
 /** @typedef {import('./messages.js').Change} Change */
 /** @typedef {import('./messages.js').ChangeKind} ChangeKind */
 /** @typedef {import('./messages.js').Portability} Portability */
@@ -23,6 +30,7 @@ export * from './errors.js';
 /** @typedef {import('./messages.js').Saved} Saved */
 /** @typedef {import('./messages.js').SaveOptions} SaveOptions */
 /** @typedef {import('./messages.js').Warning} Warning */
+/** @typedef {import('./sessions.js').StoredState} StoredState */
 /** @typedef {import('./watch.js').Selector} Selector */
 /** @typedef {import('./watch.js').WatchEvent} WatchEvent */
 /** @typedef {import('./watch.js').WatchOptions} WatchOptions */

@@ -8,9 +8,12 @@
  */
 
 import fs from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { LocalError, ProfileEmpty } from './errors.js';
+import { CloakroomError, Invalid, LocalError, ProfileEmpty } from './errors.js';
+import { LOAD, SAVE, check } from './options.js';
+import { isOf, readSidecar } from './sidecar.js';
 import { liveBrowser } from './system.js';
 
 /** @typedef {import('./client.js').Client} Client */
@@ -31,7 +34,8 @@ import { liveBrowser } from './system.js';
  * What of a Playwright `BrowserType` is used here.
  *
  * @template {Context} C
- * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: any): Promise<C> }} BrowserType
+ * @template [O=any] the options of `launchPersistentContext`
+ * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: O): Promise<C> }} BrowserType
  */
 
 /**
@@ -109,13 +113,15 @@ export async function restore(context, storageState) {
  * Opens a persistent context on a profile, with the session cookies of a storage state.
  *
  * @template {Context} C
- * @param {BrowserType<C>} browserType such as `chromium`
+ * @template O
+ * @param {BrowserType<C, O>} browserType such as `chromium`
  * @param {string} directory the profile
- * @param {Record<string, any> & { args?: string[], storageState?: StorageState | string | Uint8Array }} [options] those of Playwright's
- *   `launchPersistentContext`, and the storage state that was saved with the profile
+ * @param {O & { args?: string[], storageState?: StorageState | string | Uint8Array }} [given] the options of Playwright's `launchPersistentContext`, and the storage state that
+ *   was saved with the profile
  * @returns {Promise<C>}
  */
-export async function launch(browserType, directory, { storageState, args = [], ...options } = {}) {
+export async function launch(browserType, directory, given) {
+  const { storageState, args = [], ...options } = /** @type {Record<string, any>} */ (given ?? {});
   const pid = liveBrowser(directory);
   if (pid) {
     throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it first`, {
@@ -123,43 +129,128 @@ export async function launch(browserType, directory, { storageState, args = [], 
       metadata: { pid: String(pid) },
     });
   }
+  const wanted = sessionCookies(storageState);
   mend(directory);
-  const given = new Set(args.map((arg) => arg.split('=')[0]));
-  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !given.has(flag.split('=')[0])) : [];
-  const context = await browserType.launchPersistentContext(directory, { ...options, args: [...ours, ...args] });
-  try {
-    await restore(context, storageState);
-  } catch (error) {
-    await context.close();
-    throw error;
-  }
+  const said = new Set(args.map((/** @type {string} */ arg) => arg.split('=')[0]));
+  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !said.has(flag.split('=')[0])) : [];
+  const context = await browserType.launchPersistentContext(directory, /** @type {any} */ ({ ...options, args: [...ours, ...args] }));
+  await adding(context, wanted);
   return context;
 }
 
 /**
- * Loads a session's profile and starts a browser on it, with its session cookies. A session that nothing was saved in yet starts with a fresh profile.
+ * @param {Context} context closed if this fails
+ * @param {Cookie[]} cookies
+ */
+async function adding(context, cookies) {
+  try {
+    if (cookies.length > 0) await context.addCookies(cookies);
+  } catch (error) {
+    await context.close();
+    throw error;
+  }
+}
+
+/**
+ * @param {string} directory
+ * @returns {string[] | undefined} the names in it; undefined if there is no directory
+ */
+function contents(directory) {
+  return fs.lstatSync(directory, { throwIfNoEntry: false })?.isDirectory() ? fs.readdirSync(directory) : undefined;
+}
+
+/**
+ * Looks whether what stands at a directory may give way to a session's profile: something of the same session, an empty directory, or nothing.
  *
- * @template {Context} C
+ * @param {string} directory
+ * @param {string} sessionId
+ * @param {string} namespace
+ * @returns {boolean} whether the load is to replace it
+ */
+function givesWay(directory, sessionId, namespace) {
+  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return false;
+  const known = readSidecar(path.resolve(directory));
+  if (contents(directory) && isOf(known, sessionId, namespace)) return true;
+  if (contents(directory)?.length !== 0) {
+    const whose = known ? `is the profile of session ${known.sessionId}` : 'does not come from this session';
+    throw new LocalError(`${directory} is there and ${whose}: choose another directory, or say load: { replace: true } to throw away what is in it`, {
+      reason: 'TARGET_EXISTS',
+    });
+  }
+  // So that what comes into it while the load runs is not replaced.
+  fs.rmdirSync(directory);
+  return false;
+}
+
+/**
+ * Finds the storage state that was put into a session by itself. One that came with an earlier snapshot is no longer what belongs to the profile: its cookies are older.
+ *
  * @param {Client} client
  * @param {string} sessionId
- * @param {BrowserType<C>} browserType
- * @param {string} directory where the profile goes; what is there is replaced
- * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>} undefined if there is none
+ */
+async function putState(client, sessionId, signal) {
+  const { storageStateRevision: since } = await client.sessions.get(sessionId, { signal });
+  if (since === 0) return undefined;
+  for await (const { revision, hasStorageState } of client.snapshots(sessionId, { showDeleted: true, signal })) {
+    if (revision === since && hasStorageState) return undefined;
+    if (revision < since) break;
+  }
+  try {
+    return (await client.sessions.storageState.get(sessionId, { signal })).storageState;
+  } catch (error) {
+    // What is too large for this call came with a snapshot too, by way of a restore.
+    if (error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If the head was saved without one, those of a
+ * storage state that was put into the session by itself count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
+ * there is one; what else that holds, such as localStorage, has no way into a profile.
+ *
+ * @template {Context} C
+ * @template O
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {BrowserType<C, O>} browserType
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
+ *   and in `load` how to load
  * @returns {Promise<C>}
  */
-export async function openContext(client, sessionId, browserType, directory, { load, ...options } = {}) {
+export async function openContext(client, sessionId, browserType, directory, given) {
+  const { load = {}, ...options } = /** @type {Record<string, any>} */ (given ?? {});
+  check('openContext', { sessionId, directory }, { load }, { load: LOAD });
+  // Playwright has no options of these names, and would pass over them.
+  const misplaced = Object.keys(LOAD).find((name) => options[name] !== undefined);
+  if (misplaced) throw Invalid.here(`openContext has no option ${misplaced}: say load: { ${misplaced} }`);
+  if ('storageState' in options)
+    throw Invalid.here("openContext has no option storageState, for it takes the session's: use client.load and launch to give another");
+  const { namespace } = client;
+  const replace = load.replace ?? givesWay(directory, sessionId, namespace);
   let storageState;
+  let isFresh = false;
   try {
-    ({ storageState } = await client.load(sessionId, directory, { replace: true, withStorageState: true, ...load }));
+    const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace });
+    storageState = loaded.storageState;
+    // What was put since belongs to the head, and to no snapshot from before.
+    if (!loaded.snapshot.hasStorageState && !load.snapshotId) storageState = await putState(client, sessionId, load.signal);
   } catch (error) {
     if (!(error instanceof ProfileEmpty)) throw error;
-    if (fs.existsSync(directory) && fs.readdirSync(directory).length > 0) {
+    if (contents(directory)?.length) {
       throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {
         reason: 'TARGET_EXISTS',
       });
     }
+    storageState = await putState(client, sessionId, load.signal);
+    isFresh = true;
   }
-  return launch(browserType, directory, { ...options, storageState });
+  const context = await launch(browserType, directory, /** @type {any} */ ({ ...options, storageState: isFresh ? undefined : storageState }));
+  if (isFresh) await adding(context, storageState?.cookies ?? []);
+  return context;
 }
 
 /**
@@ -174,6 +265,8 @@ export async function openContext(client, sessionId, browserType, directory, { l
  * @returns {Promise<import('./messages.js').Saved>}
  */
 export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
+  // Before the browser is closed.
+  check('saveContext', { sessionId, directory }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
   const storageState = await capture(context, { indexedDB });
   const browserVersion = context.browser()?.version();
   await context.close();

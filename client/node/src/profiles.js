@@ -2,8 +2,8 @@
 
 /**
  * @file Profiles, in the order of things: walk and hash, diff, save; load, verify, rename. The algorithm stands in `profile.proto`, what a tree is made of in `tree.js`, how a
- * difference travels in `framing.js`, on connections that break in `transfers.js`; what a directory held is in its sidecar (`sidecar.js`), and `directories.js` looks
- * before anything is read from one or put in its place.
+ * difference travels in `framing.js`, on connections that break in `transfers.js`; what a directory held is in its sidecar (`sidecar.js`), what a save of it follows
+ * says `lineage.js`, and `directories.js` looks before anything is read from one or put in its place.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -11,13 +11,15 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { capture, oddities } from './capture.js';
+import { ATTEMPTS } from './backoff.js';
+import { capture, checkContent, oddities } from './capture.js';
 import { checkSource, checkTarget, closeWorkspace, describe, intact, makeWorkspace, remember, swap } from './directories.js';
-import { LoadFailed, LocalError } from './errors.js';
+import { LoadFailed, LocalError, ParentNotHead } from './errors.js';
+import { comesFrom, leftOut, parentOf } from './lineage.js';
 import { snapshot } from './messages.js';
 import { faultInName } from './paths.js';
 import { storageStateBytes } from './sessions.js';
-import { readSidecar, writeSidecar } from './sidecar.js';
+import { writeSidecar } from './sidecar.js';
 import { copyFile, hasAttributes, keptTime, linkFile, lstat, namesIn, setAttributes, signatureAt, warn } from './system.js';
 import { receive, send } from './transfers.js';
 import { DIGEST, byPath, fileRoot, look, manifestRoot } from './tree.js';
@@ -111,7 +113,8 @@ export function diff(base, next) {
 }
 
 /**
- * Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels.
+ * Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels. What it follows is what it came from, which must be the head; with
+ * `replace` it is the head, whatever that is.
  *
  * @param {Connection} connection
  * @param {string} sessionId
@@ -120,28 +123,31 @@ export function diff(base, next) {
  * @returns {Promise<import('./messages.js').Saved>}
  */
 export async function save(connection, sessionId, directory, options = {}) {
-  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, signal } = options;
+  const { policy = 'default', include, exclude, storageState, uploadId, etag, leaseToken, force = false, replace = false, signal } = options;
   const { namespace } = connection;
   const keeps = capture({ policy, include, exclude });
   const { from, origin } = checkSource(directory, force);
   const state = storageState === undefined ? Buffer.alloc(0) : storageStateBytes(storageState);
-  const known = readSidecar(from, sessionId, namespace);
-  const session = known ? undefined : (await connection.unary('SessionService', 'getSession', { sessionId }, { signal })).session;
-  const base = known?.entries ?? [];
-  const parentSnapshotId = known?.snapshotId ?? session.headSnapshotId;
+  const known = comesFrom(from, sessionId, namespace, replace);
   const portability = { ...known?.origin, ...origin, capturePolicy: policy, ...options.portability };
-  for (let read = 1; ; read++) {
-    const begin = { sessionId, parentSnapshotId, full: !known, uploadId: uploadId ?? randomUUID(), etag, leaseToken, portability };
-    const entries = await scan(from, keeps, new Map(base.map((entry) => [entry.path, entry])));
+  let seen = known?.entries ?? [];
+  for (let read = 1, lost = 0; ;) {
+    const entries = await scan(from, keeps, new Map(seen.map((entry) => [entry.path, entry])));
+    checkContent(from, entries, policy, force);
     const root = manifestRoot(entries);
-    const warnings = oddities(from, entries);
-    if (read === 1) for (const { message, code } of warnings) warn(message, code);
+    const warnings = [...oddities(from, entries), ...leftOut(known, state)];
+    if (read + lost === 1) for (const { message, code } of warnings) warn(message, code);
+    const { base, ...parent } = await parentOf(connection, sessionId, known, { replace, signal });
+    const begin = { sessionId, ...parent, uploadId: uploadId ?? randomUUID(), etag, leaseToken, portability };
     try {
       const saved = await send(connection, { begin, directory: from, change: diff(base, entries), state, root }, options);
-      warnings.push(...remember(from, { namespace, sessionId, snapshotId: saved.snapshot.id, manifestRoot: root, origin: portability, entries }));
+      const { id: snapshotId, hasStorageState } = saved.snapshot;
+      const sidecar = { namespace, sessionId, snapshotId, manifestRoot: root, storageState: hasStorageState, origin: portability, entries };
+      warnings.push(...remember(from, sidecar));
       return { ...saved, warnings };
     } catch (error) {
-      if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || read === READS) throw error;
+      if (replace && error instanceof ParentNotHead && ++lost < ATTEMPTS) seen = entries;
+      else if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || ++read > READS) throw error;
     }
   }
 }
@@ -170,9 +176,10 @@ export async function load(connection, sessionId, directory, options = {}) {
     const { entries, fresh } = verify(assembly);
     const loaded = snapshot(assembly.begin.snapshot);
     place(entries, fresh, assembly.base, target, `${workspace}/tree`);
-    const { id, manifestRoot: root, portability } = loaded;
-    const sidecar = { namespace: connection.namespace, sessionId, snapshotId: id, manifestRoot: root, origin: portability, entries };
-    swap(sidecar, `${workspace}/tree`, target, `${workspace}/old`);
+    const { id, manifestRoot: root, portability, hasStorageState } = loaded;
+    const { namespace } = connection;
+    const sidecar = { namespace, sessionId, snapshotId: id, manifestRoot: root, storageState: hasStorageState, origin: portability, entries };
+    swap(sidecar, `${workspace}/tree`, target, `${workspace}/old`, { replace, force });
     try {
       // From now on the directory is what the sidecar says. With the system's word on each entry, the next save need not look at all of them.
       writeSidecar(target, { ...sidecar, entries: await describe(target, entries) });

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { enumValue } from './contract.js';
 import { Invalid } from './errors.js';
 import { date, duration, session } from './messages.js';
+import { FIELDS, OWNER, READ, REQUEST, TOUCH, WRITE, check, checkOptions } from './options.js';
 
 /** @typedef {import('./messages.js').Session} Session */
 /** @typedef {import('./messages.js').SessionState} SessionState */
@@ -13,6 +14,16 @@ import { date, duration, session } from './messages.js';
 /** @typedef {CallOptions & { minRevision?: number }} ReadOptions `minRevision`: answer nothing older than this */
 /** @typedef {CallOptions & { etag?: string, leaseToken?: number }} TouchOptions `etag`: only if it is still this; `leaseToken`: the lease under which this is done */
 /** @typedef {TouchOptions & { requestId?: string }} WriteOptions `requestId`: makes a repetition harmless; made by the client if not given */
+/**
+ * A session's storage state, as it was stored.
+ *
+ * @typedef {object} StoredState
+ * @property {{ cookies: any[], origins: any[], [more: string]: any }} storageState Playwright's document: what `browser.newContext({ storageState })` takes
+ * @property {Buffer} bytes the same byte for byte, as it was put
+ * @property {string} etag the storage state's own: give it back to `put` to make that conditional
+ * @property {Date | undefined} updateTime when it was put or saved
+ * @property {number} revision the namespace's revision that the answer reflects
+ */
 /** @typedef {{ businessId?: string, email?: string, labels?: Record<string, string>, ttlSeconds?: number, ttlMode?: TtlMode }} SessionFields what a caller may set */
 
 /**
@@ -54,14 +65,15 @@ export class StorageStates {
   }
 
   /**
-   * Reads the session's storage state.
+   * Reads the session's storage state: what was put last, or saved last with a profile.
    *
    * @param {string} sessionId
    * @param {ReadOptions} [options]
-   * @returns {Promise<{ storageState: any, bytes: Buffer, etag: string, updateTime: Date | undefined, revision: number }>} `storageState` is the JSON
-   *   document, `bytes` the same byte for byte as it was put
+   * @returns {Promise<StoredState>}
    */
-  async get(sessionId, { minRevision, ...call } = {}) {
+  async get(sessionId, options = {}) {
+    check('sessions.storageState.get', { sessionId }, options, READ);
+    const { minRevision, ...call } = options;
     const answer = await this.connection.unary('SessionService', 'getStorageState', { sessionId, minRevision }, call);
     return {
       storageState: JSON.parse(answer.storageState.toString('utf8')),
@@ -81,6 +93,7 @@ export class StorageStates {
    * @returns {Promise<{ etag: string, revision: number }>}
    */
   async put(sessionId, storageState, options = {}) {
+    check('sessions.storageState.put', { sessionId, storageState }, options, WRITE);
     const { call, condition } = write(options);
     return this.connection.unary(
       'SessionService',
@@ -131,6 +144,8 @@ export class Sessions {
    */
   async create(fields, options = {}) {
     required(fields, 'what the session shall be, at least its businessId,');
+    checkOptions('sessions.create', fields, { sessionId: 'text', ...FIELDS });
+    check('sessions.create', {}, options, REQUEST);
     const { call, condition } = write(options);
     return this.one('createSession', { ...sessionFields(fields), ...condition }, call);
   }
@@ -142,7 +157,9 @@ export class Sessions {
    * @param {ReadOptions} [options]
    * @returns {Promise<Session>}
    */
-  async get(sessionId, { minRevision, ...call } = {}) {
+  async get(sessionId, options = {}) {
+    check('sessions.get', { sessionId }, options, READ);
+    const { minRevision, ...call } = options;
     return this.one('getSession', { sessionId, minRevision }, call);
   }
 
@@ -153,7 +170,9 @@ export class Sessions {
    * @param {ReadOptions} [options]
    * @returns {Promise<{ sessions: Session[], missing: string[], revision: number }>} `missing`: the ids that name no live session
    */
-  async batchGet(sessionIds, { minRevision, ...call } = {}) {
+  async batchGet(sessionIds, options = {}) {
+    check('sessions.batchGet', { sessionIds }, options, READ);
+    const { minRevision, ...call } = options;
     const answer = await this.connection.unary('SessionService', 'batchGetSessions', { sessionIds, minRevision }, call);
     const { sessions, missingSessionIds: missing, revision } = answer;
     return { sessions: sessions.map((/** @type {any} */ message) => session(message, revision)), missing, revision };
@@ -168,6 +187,8 @@ export class Sessions {
    * @returns {Promise<Session>}
    */
   async update(sessionId, fields, options = {}) {
+    check('sessions.update', { sessionId }, options, WRITE);
+    checkOptions('sessions.update', fields ?? {}, FIELDS);
     const given = Object.entries(sessionFields(fields ?? {})).filter(([, value]) => value !== undefined);
     required(given, 'what to change: at least one of businessId, email, labels, ttlSeconds, ttlMode');
     const { call, condition } = write(options);
@@ -183,6 +204,7 @@ export class Sessions {
    * @returns {Promise<Session>}
    */
   async delete(sessionId, options = {}) {
+    check('sessions.delete', { sessionId }, options, WRITE);
     const { call, condition } = write(options);
     return this.one('deleteSession', { sessionId, ...condition }, call);
   }
@@ -195,6 +217,7 @@ export class Sessions {
    * @returns {Promise<Session>}
    */
   async undelete(sessionId, options = {}) {
+    check('sessions.undelete', { sessionId }, options, WRITE);
     const { call, condition } = write(options);
     return this.one('undeleteSession', { sessionId, ...condition }, call);
   }
@@ -206,8 +229,10 @@ export class Sessions {
    *   all given ones must match
    * @returns {AsyncGenerator<Session, void, void>}
    */
-  async *list({ minRevision, pageSize, states, signal, timeoutSeconds, ...filter } = {}) {
-    const request = { ...filter, minRevision, pageSize, states: states?.map((state) => enumValue('SessionState', state)) };
+  async *list(filter = {}) {
+    check('sessions.list', {}, filter, { ...OWNER, states: 'texts', labels: 'labels', pageSize: 'count', ...READ });
+    const { minRevision, pageSize, states, signal, timeoutSeconds, ...rest } = filter;
+    const request = { ...rest, minRevision, pageSize, states: states?.map((state) => enumValue('SessionState', state)) };
     for (let pageToken = ''; ;) {
       const page = await this.connection.unary('SessionService', 'listSessions', { ...request, pageToken }, { signal, timeoutSeconds });
       for (const message of page.sessions) yield session(message, page.revision);
@@ -223,8 +248,11 @@ export class Sessions {
    * @param {ReadOptions} [options]
    * @returns {Promise<Session>}
    */
-  async active(owner, { minRevision, ...call } = {}) {
+  async active(owner, options = {}) {
     required(owner, 'whose session: { businessId } or { email }');
+    checkOptions('sessions.active', owner, OWNER);
+    check('sessions.active', {}, options, READ);
+    const { minRevision, ...call } = options;
     return this.one('getActiveSession', { ...owner, minRevision }, call);
   }
 
@@ -235,7 +263,9 @@ export class Sessions {
    * @param {TouchOptions} [options]
    * @returns {Promise<{ expireTime: Date | undefined, revision: number }>}
    */
-  async touch(sessionId, { signal, timeoutSeconds, ...condition } = {}) {
+  async touch(sessionId, options = {}) {
+    check('sessions.touch', { sessionId }, options, TOUCH);
+    const { signal, timeoutSeconds, ...condition } = options;
     const answer = await this.connection.unary('SessionService', 'touchSession', { sessionId, ...condition }, { signal, timeoutSeconds });
     return { expireTime: date(answer.expireTime), revision: answer.revision };
   }
@@ -248,8 +278,10 @@ export class Sessions {
    * @param {WriteOptions & { reason?: string }} [options] `reason`: why, for those who read it; without secrets
    * @returns {Promise<Session>}
    */
-  async transition(sessionId, to, { reason, ...options } = {}) {
-    const { call, condition } = write(options);
+  async transition(sessionId, to, options = {}) {
+    check('sessions.transition', { sessionId, to }, options, { ...WRITE, reason: 'text' });
+    const { reason, ...rest } = options;
+    const { call, condition } = write(rest);
     return this.one('transitionSession', { sessionId, to: enumValue('SessionState', to), reason, ...condition }, call);
   }
 
@@ -260,7 +292,9 @@ export class Sessions {
    * @param {ReadOptions} [options]
    * @returns {Promise<Session>}
    */
-  async resolve(idPrefix, { minRevision, ...call } = {}) {
+  async resolve(idPrefix, options = {}) {
+    check('sessions.resolve', { idPrefix }, options, READ);
+    const { minRevision, ...call } = options;
     return this.one('resolveSession', { idPrefix, minRevision }, call);
   }
 }

@@ -11,7 +11,16 @@ import { fileRoot, manifestRoot } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
 /** @typedef {Partial<import('./messages.js').Portability>} Origin what stays true of a snapshot's portability when a save does not find it out anew */
-/** @typedef {{ namespace: string, sessionId: string, snapshotId: string, manifestRoot: Buffer, origin: Origin, entries: Entry[] }} Sidecar */
+/**
+ * @typedef {object} Sidecar
+ * @property {string} namespace as the client asks for it, empty for the caller's own: what another one calls that may be another namespace
+ * @property {string} sessionId
+ * @property {string} snapshotId what the directory held
+ * @property {Buffer} manifestRoot
+ * @property {boolean} storageState whether the snapshot is known to carry a storage state
+ * @property {Origin} origin
+ * @property {Entry[]} entries
+ */
 
 /** What an origin consists of, here and in the file. */
 const ORIGIN = /** @type {const} */ ([
@@ -46,16 +55,24 @@ export function sidecarPath(directory) {
 }
 
 /**
- * @param {string} directory
+ * @param {Sidecar | undefined} sidecar
  * @param {string} sessionId
- * @param {string} namespace as the client asks for it, empty for the caller's own: what another one calls that may be another namespace
- * @returns {Sidecar | undefined} undefined if there is none that can be read and belongs to the session
+ * @param {string} namespace
+ * @returns {boolean} whether there is one, and it is of that session
  */
-export function readSidecar(directory, sessionId, namespace) {
+export function isOf(sidecar, sessionId, namespace) {
+  return sidecar?.sessionId === sessionId && sidecar.namespace === namespace;
+}
+
+/**
+ * @param {string} directory
+ * @returns {Sidecar | undefined} undefined if there is none that can be read and is sound
+ */
+export function readSidecar(directory) {
   try {
     const read = JSON.parse(fs.readFileSync(sidecarPath(directory), 'utf8'));
-    const elsewhere = read.namespace !== namespace;
-    if (read.version !== 1 || read.session_id !== sessionId || elsewhere || !/^[0-9a-f]{32}$/.test(read.snapshot_id)) return undefined;
+    const { version, namespace, session_id: sessionId, snapshot_id: snapshotId } = read;
+    if (version !== 1 || typeof namespace !== 'string' || typeof sessionId !== 'string' || !/^[0-9a-f]{32}$/.test(snapshotId)) return undefined;
     const entries = read.entries.map((/** @type {any} */ entry) => ({
       kind: entry.kind,
       path: entry.path,
@@ -71,10 +88,11 @@ export function readSidecar(directory, sessionId, namespace) {
     const sound = entries.every((/** @type {Entry} */ { kind, root, leaves }) => kind !== 'file' || fileRoot(leaves).equals(root));
     if (!sound || root.toString('hex') !== read.manifest_root) return undefined;
     return {
-      namespace: read.namespace,
+      namespace,
       sessionId,
-      snapshotId: read.snapshot_id,
+      snapshotId,
       manifestRoot: root,
+      storageState: read.storage_state === true,
       origin: readOrigin(read.origin),
       entries,
     };
@@ -88,7 +106,7 @@ export function readSidecar(directory, sessionId, namespace) {
  * @param {string} directory
  * @param {Sidecar} sidecar
  */
-export function writeSidecar(directory, { namespace, sessionId, snapshotId, manifestRoot, origin, entries }) {
+export function writeSidecar(directory, { namespace, sessionId, snapshotId, manifestRoot, storageState, origin, entries }) {
   const aside = claim(directory);
   const body = {
     version: 1,
@@ -96,6 +114,7 @@ export function writeSidecar(directory, { namespace, sessionId, snapshotId, mani
     session_id: sessionId,
     snapshot_id: snapshotId,
     manifest_root: manifestRoot.toString('hex'),
+    ...(storageState && { storage_state: true }),
     origin: writeOrigin(origin),
     entries: entries.map(({ kind, path, mode, mtimeNs, size, root, leaves, target, stat }) => ({
       kind,

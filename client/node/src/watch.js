@@ -22,7 +22,7 @@ import { change, duration, seconds, short } from './messages.js';
 /**
  * One event of a watch. `resumeToken` covers everything up to and with it.
  *
- * - `opened`: the watch runs; changes after `revision` follow. It comes again after each reconnection.
+ * - `opened`: the watch runs; changes after `revision` follow, or a reset. It comes again after each reconnection.
  * - `changes`: what happened, in order.
  * - `bookmark`: everything up to `revision` was told.
  * - `reset`: changes may have been missed. Forget everything that the selectors cover and read it anew, at some moment within `spreadSeconds`.
@@ -78,7 +78,9 @@ export class Watch {
         for await (const message of this.stream()) {
           if (message.event === 'opened') this.intervalSeconds = seconds(message.opened.bookmarkInterval) || this.intervalSeconds;
           else failures = 0;
-          const event = this.event(message);
+          // What is only opened has told nothing yet: what it goes on from counts until more was heard, such as a reset that follows. So none is lost, whatever the token of `opened` says.
+          const goesOn = message.event === 'opened' && (this.resumeToken ?? this.afterRevision) !== undefined;
+          const event = this.event(goesOn ? { ...message, resumeToken: this.resumeToken ?? message.resumeToken } : message);
           if (event && forgotten)
             yield {
               kind: 'reset',
@@ -89,7 +91,7 @@ export class Watch {
             };
           else if (event) yield event;
           [seen, forgotten] = [true, false];
-          if (message.resumeToken.length > 0) this.resumeToken = message.resumeToken;
+          if (message.resumeToken.length > 0 && !goesOn) this.resumeToken = message.resumeToken;
           if (message.event === 'draining') {
             pauseSeconds = seconds(message.draining.retryAfter);
             break;

@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { test } from 'node:test';
@@ -66,6 +67,7 @@ async function listening(t, server) {
 test('where nothing listens, every kind of call says so within three seconds', async (t) => {
   const target = await nowhere();
   const directory = temporary(t);
+  fs.writeFileSync(`${directory}/f`, '');
   const client = connect(t, target);
   const calls = [
     client.sessions.get('s'),
@@ -124,7 +126,9 @@ test('a daemon that was reached once may be away for some seconds', async (t) =>
   const client = connect(t, daemon.target);
   const { id } = await client.sessions.create({ businessId: 'b' });
   await daemon.stop('SIGKILL');
-  const calls = Promise.all([client.sessions.get(id), client.sessions.update(id, { labels: { a: 'b' } }), client.save(id, temporary(t), {})]);
+  const directory = temporary(t);
+  fs.writeFileSync(`${directory}/f`, '');
+  const calls = Promise.all([client.sessions.get(id), client.sessions.update(id, { labels: { a: 'b' } }), client.save(id, directory)]);
   calls.catch(() => {});
   await sleep(4000);
   await daemon.start();

@@ -8,14 +8,16 @@ import fs from 'node:fs';
 import os from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 
 import { fromGrpc } from '../src/errors.js';
 import { cut, pack } from '../src/framing.js';
-import { Client, EtagMismatch, LeaseFenced, LocalError, NotFound, ParentNotHead, Unavailable } from '../src/index.js';
+import { Client, EtagMismatch, LeaseFenced, LocalError, NotFound, ParentNotHead, Refused, SnapshotDeleted, Unavailable } from '../src/index.js';
 import { diff, scan } from '../src/profiles.js';
 import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
+import { cookies } from '../support/cookies.js';
 import { Daemon, nowhere, served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { picture, temporary } from '../support/trees.js';
@@ -377,6 +379,27 @@ scenario('storage-state-with-profile', async (t) => {
   assert.equal((await failure(client.sessions.storageState.get(id))).reason, 'STORAGE_STATE_TOO_LARGE');
 });
 
+scenario('storage-state-left-out-warns', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const storageState = { cookies: [], origins: [] };
+  const code = 'CLOAKROOM_NO_STORAGE_STATE';
+  const save = async (/** @type {string} */ name, /** @type {any} */ options) => {
+    const { warnings, snapshot } = await client.save(id, `${directory}/${name}`, options);
+    assert.ok(snapshot.head);
+    return warnings.some((warning) => warning.code === code && warning.message.includes('storageState'));
+  };
+  write(`${directory}/p`, { 'Local State': '{}' });
+  assert.equal(await save('p', { storageState }), false);
+  assert.equal(await save('p', { storageState }), false);
+  await client.load(id, `${directory}/q`);
+  assert.equal(await save('q', {}), true, 'it was loaded with one');
+  assert.equal(await save('q', {}), false);
+  assert.equal(await save('q', { storageState }), false);
+  assert.equal(await save('q', {}), true, 'it was saved with one');
+  assert.equal(await save('q', {}), false);
+});
+
 // --- Save and load
 
 scenario('save-load-roundtrip', async (t) => {
@@ -442,6 +465,17 @@ scenario('load-target-exists', async (t) => {
   assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
 });
 
+scenario('load-never-replaces-unasked', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x' }));
+  const progress = () => void write(`${directory}/q`, { mine: 'since' });
+  const error = await refused(id, ['TARGET_EXISTS'], () => client.load(id, `${directory}/q`, { progress }));
+  assert.ok(error instanceof LocalError);
+  assert.equal(fs.readFileSync(`${directory}/q/mine`, 'utf8'), 'since');
+  assert.deepEqual(fs.readdirSync(directory).sort(), ['p', 'p.cloakroom.json', 'q']);
+});
+
 scenario('capture-rules-apply', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
@@ -479,11 +513,73 @@ scenario('first-save-without-sidecar', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
   const first = await client.save(id, write(`${directory}/p`, { f: 'x', g: 'y' }));
+  assert.deepEqual([first.snapshot.parentSnapshotId, first.snapshot.head], ['', true]);
   write(`${directory}/q`, { f: 'X', h: 'z' });
-  const second = await client.save(id, `${directory}/q`);
-  assert.equal(second.snapshot.parentSnapshotId, first.snapshot.id);
+  const error = await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/q`));
+  assert.ok(error instanceof ParentNotHead);
+  assert.equal(error.metadata.head_snapshot_id, first.snapshot.id);
+  const second = await client.save(id, `${directory}/q`, { replace: true });
+  assert.deepEqual([second.snapshot.parentSnapshotId, second.snapshot.head], [first.snapshot.id, true]);
   await client.load(id, `${directory}/r`);
   assert.deepEqual(picture(`${directory}/r`), picture(`${directory}/q`));
+});
+
+scenario('save-into-another-session', async (t) => {
+  const [mine, other] = [await fresh(), await fresh()];
+  const directory = temporary(t);
+  await client.save(mine.id, write(`${directory}/p`, { f: 'mine' }));
+  const { snapshot: former } = await client.save(other.id, write(`${directory}/q`, { f: 'other' }));
+  await client.load(mine.id, `${directory}/r`);
+  const { connection } = /** @type {any} */ (client);
+  const upload = t.mock.method(connection, 'upload');
+  const error = await refused(other.id, ['OTHER_SESSION'], () => client.save(other.id, `${directory}/r`));
+  assert.ok(error instanceof LocalError && error.message.includes(`session ${mine.id} `), error.message);
+  assert.equal(upload.mock.callCount(), 0);
+  const { snapshot } = await client.save(other.id, `${directory}/r`, { replace: true });
+  assert.deepEqual([snapshot.parentSnapshotId, snapshot.sessionId, snapshot.head], [former.id, other.id, true]);
+  await client.load(other.id, `${directory}/s`);
+  assert.deepEqual(picture(`${directory}/s`), picture(`${directory}/p`));
+  // From now on it is the other's.
+  assert.equal((await client.save(other.id, `${directory}/r`)).snapshot.parentSnapshotId, snapshot.id);
+});
+
+scenario('save-nothing-refused', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  const { connection } = /** @type {any} */ (client);
+  const upload = t.mock.method(connection, 'upload');
+  fs.mkdirSync(`${directory}/empty`);
+  const caches = write(`${directory}/caches`, { 'GrShaderCache/data_0': 'x', 'component_crx_cache/y': 'y' });
+  for (const nothing of [`${directory}/empty`, caches]) {
+    const error = await refused(id, ['NOTHING_TO_SAVE'], () => client.save(id, nothing));
+    assert.ok(
+      error instanceof LocalError && error.message.includes(`nothing in ${nothing} `) && error.message.includes('policy default'),
+      error.message,
+    );
+  }
+  assert.equal(upload.mock.callCount(), 0);
+  const { snapshot } = await client.save(id, caches, { force: true });
+  assert.equal(snapshot.entryCount, 0);
+  assert.deepEqual((await client.snapshot(id, { withEntries: true })).entries, []);
+});
+
+scenario('replace-after-lost-race', async (t) => {
+  const { id } = await fresh();
+  const directory = temporary(t);
+  await client.save(id, write(`${directory}/p`, { f: 'x', g: 'same' }));
+  await client.load(id, `${directory}/q`);
+  await client.load(id, `${directory}/r`);
+  fs.writeFileSync(`${directory}/q/f`, 'first');
+  fs.writeFileSync(`${directory}/r/f`, 'second');
+  const { snapshot: first } = await client.save(id, `${directory}/q`);
+  await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/r`));
+  const { snapshot: second } = await client.save(id, `${directory}/r`, { replace: true });
+  assert.deepEqual([second.head, second.parentSnapshotId], [true, first.id]);
+  const listed = [];
+  for await (const one of client.snapshots(id)) listed.push(one.id);
+  assert.deepEqual(listed.slice(0, 2), [second.id, first.id]);
+  await client.load(id, `${directory}/s`);
+  assert.deepEqual(picture(`${directory}/s`), picture(`${directory}/r`));
 });
 
 scenario('delta-save-bytes', async (t) => {
@@ -784,7 +880,111 @@ scenario('save-after-killed-load', async (t) => {
     fs.mkdirSync(`${home}/${other}`, { recursive: true });
   fs.writeFileSync(`${home}/.p.loading-file`, '');
   fs.rmSync(sidecarPath(p));
-  await client.save(id, p);
+  await client.save(id, p, { replace: true });
+});
+
+// --- Undo, keep, compare
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @returns {Promise<{ id: string, home: string, p: string, good: string, bad: string }>} a session with two snapshots of one directory, the second one bad
+ */
+async function two(t) {
+  const { id } = await fresh();
+  const home = temporary(t);
+  const p = write(`${home}/p`, { 'Local State': '{}', 'Default/Cookies': cookies(home, { sid: 'good-secret', old: 'same' }) });
+  const state = (/** @type {string} */ of) => ({ storageState: { cookies: [], origins: [], of } });
+  const { snapshot: good } = await client.save(id, p, state('good'));
+  write(p, { 'Default/Cookies': cookies(home, { sid: 'bad-secret', new: 'same' }), 'Default/added': Buffer.alloc(5000, 7) });
+  const { snapshot: bad } = await client.save(id, p, state('bad'));
+  return { id, home, p, good: good.id, bad: bad.id };
+}
+
+scenario('undo-and-redo', async (t) => {
+  const { id, home, p, good, bad } = await two(t);
+  const { until } = await listen(t, { selectors: [{ sessionId: id }] });
+  const restored = await client.restore(id, { requestId: 'undo' });
+  assert.deepEqual([restored.snapshot.id, restored.snapshot.head, restored.formerHeadSnapshotId], [good, true, bad]);
+  const [change] = await until((heard) => heard.length > 0);
+  assert.deepEqual([change.kind, change.snapshotId, change.revision], ['PROFILE_RESTORED', good, restored.revision]);
+  assert.equal((await client.sessions.get(id)).etag, restored.sessionEtag);
+  assert.equal((await client.sessions.storageState.get(id)).storageState.of, 'good');
+  const loaded = await client.load(id, p, { replace: true });
+  assert.deepEqual([loaded.baseSnapshotId, loaded.snapshot.id], [bad, good]);
+  await client.load(id, `${home}/full`);
+  assert.deepEqual(picture(p), picture(`${home}/full`));
+
+  assert.equal((await client.restore(id, { requestId: 'undo' })).revision, restored.revision, 'a repetition');
+  await refused(id, ['PARENT_NOT_HEAD'], () => client.restore(id, { headSnapshotId: bad }));
+  await refused(id, ['ETAG_MISMATCH'], () => client.restore(id, { etag: '"1"' }));
+  await refused(id, ['SNAPSHOT_NOT_FOUND'], () => client.restore(id));
+  const redone = await client.restore(id, { snapshotId: restored.formerHeadSnapshotId });
+  assert.deepEqual([redone.snapshot.id, redone.formerHeadSnapshotId], [bad, good]);
+  assert.equal((await client.sessions.get(id)).headSnapshotId, bad);
+});
+
+scenario('pin-delete-undelete', async (t) => {
+  const { id, good, bad } = await two(t);
+  const list = async (/** @type {any} */ options) => {
+    const ids = [];
+    for await (const one of client.snapshots(id, options)) ids.push(one.id);
+    return ids;
+  };
+  const pinned = await client.pin(id, { snapshotId: good, note: 'the good one' });
+  assert.deepEqual([pinned.snapshot.id, pinned.snapshot.pinNote], [good, 'the good one']);
+  assert.ok(pinned.snapshot.pinTime && Math.abs(pinned.snapshot.pinTime.getTime() - Date.now()) < 60_000);
+  for (const held of [good, bad]) {
+    const error = await refused(id, ['SNAPSHOT_HELD'], () => client.deleteSnapshot(id, held));
+    assert.ok(error instanceof Refused && error.metadata.held_by === (held === good ? 'pin' : 'head'));
+  }
+  const unpinned = await client.unpin(id, { snapshotId: good });
+  assert.deepEqual([unpinned.snapshot.pinTime, unpinned.snapshot.deleteTime], [undefined, undefined]);
+  const { until } = await listen(t, { selectors: [{ sessionId: id }] });
+  const { snapshot: deleted, revision } = await client.deleteSnapshot(id, good);
+  assert.ok(deleted.deleteTime && deleted.expireTime && deleted.expireTime > deleted.deleteTime);
+  const [change] = await until((heard) => heard.length > 0);
+  assert.deepEqual([change.kind, change.snapshotId, change.revision], ['SNAPSHOT_CHANGED', good, revision]);
+  assert.deepEqual([await list({}), await list({ showDeleted: true })], [[bad], [bad, good]]);
+  for (const call of [() => client.snapshot(id, { snapshotId: good }), () => client.restore(id, { snapshotId: good })]) {
+    const error = await refused(id, ['SNAPSHOT_DELETED'], call);
+    assert.ok(error instanceof SnapshotDeleted, `${error}`);
+  }
+  const { snapshot: revived } = await client.undeleteSnapshot(id, good);
+  assert.deepEqual([revived.id, revived.deleteTime], [good, undefined]);
+  assert.deepEqual(await list({}), [bad, good]);
+});
+
+scenario('diff-names-files-and-cookies', async (t) => {
+  const { id, good, bad } = await two(t);
+  const diff = await client.diff(id);
+  assert.deepEqual([diff.snapshot.id, diff.base?.id], [bad, good]);
+  const files = diff.differences.filter(({ after }) => after?.kind === 'file');
+  assert.deepEqual(
+    files.map(({ kind, before, after, changedBytes }) => [kind, before?.path, after?.path, after?.size, changedBytes]),
+    [
+      ['CHANGED', 'Default/Cookies', 'Default/Cookies', files[0].before?.size, files[0].changedBytes],
+      ['ADDED', undefined, 'Default/added', 5000, 5000],
+    ],
+  );
+  assert.ok(files[0].changedBytes > 0 && diff.changedBytes === files[0].changedBytes + 5000);
+  assert.deepEqual([diff.added, diff.removed, diff.changed], [1, 0, diff.differences.length - 1]);
+  const [{ path, comparison, truncated, cookies: told }, ...others] = diff.cookies;
+  assert.deepEqual([path, comparison, truncated, others], ['Default/Cookies', 'KNOWN', false, []]);
+  assert.deepEqual(
+    told.map(({ kind, host, name, valueChanged }) => [kind, host, name, valueChanged]),
+    [
+      ['ADDED', 'login.test', 'new', false],
+      ['REMOVED', 'login.test', 'old', false],
+      ['CHANGED', 'login.test', 'sid', true],
+    ],
+  );
+  assert.ok(!inspect(diff, { depth: Infinity }).includes('secret'));
+  const paged = await client.diff(id, { baseSnapshotId: good, snapshotId: bad, pageSize: 1 });
+  assert.deepEqual(paged.differences, diff.differences);
+  const same = await client.diff(id, { baseSnapshotId: bad, snapshotId: bad });
+  assert.deepEqual([same.differences, same.cookies, same.added + same.removed + same.changed], [[], [], 0]);
+  const all = await client.diff(id, { snapshotId: good });
+  assert.deepEqual([all.base, all.added], [undefined, 3], 'the first one came from nothing');
 });
 
 // --- Watch

@@ -6,10 +6,12 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { test } from 'node:test';
 
+import { Client } from '../src/index.js';
 import { served } from '../support/daemon.js';
+import { failure } from '../support/failure.js';
 import { temporary } from '../support/trees.js';
 
-const { client } = await served();
+const { daemon, client } = await served();
 
 /**
  * @param {() => Promise<T>} work
@@ -53,14 +55,14 @@ test('what a worker knew of the profile stays true when the next one does not sa
 
 test('what is no profile is saved, with a warning', async (t) => {
   const home = temporary(t);
-  const save = async (/** @type {Record<string, string>} */ files) => {
+  const save = async (/** @type {Record<string, string>} */ files, force = false) => {
     const { id } = await client.sessions.create({ businessId: 'b' });
     const directory = fs.mkdtempSync(`${home}/p-`);
     for (const [name, content] of Object.entries(files)) {
       fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
       fs.writeFileSync(`${directory}/${name}`, content);
     }
-    const { result, emitted } = await listening(() => client.save(id, directory));
+    const { result, emitted } = await listening(() => client.save(id, directory, { force }));
     assert.deepEqual(
       emitted,
       result.warnings.map(({ code }) => code),
@@ -69,7 +71,7 @@ test('what is no profile is saved, with a warning', async (t) => {
     for (const { message } of result.warnings) assert.ok(message.includes(directory) && message.includes('user data directory'), message);
     return emitted;
   };
-  assert.deepEqual(await save({}), ['CLOAKROOM_EMPTY_PROFILE']);
+  assert.deepEqual(await save({}, true), ['CLOAKROOM_EMPTY_PROFILE']);
   assert.deepEqual(await save({ 'Default/Cache/x': 'x' }), ['CLOAKROOM_NOT_A_PROFILE']);
   assert.deepEqual(await save({ 'notes.txt': 'x', 'src/main.js': 'x' }), ['CLOAKROOM_NOT_A_PROFILE']);
   assert.deepEqual(await save({ 'Local State': '{}' }), []);
@@ -77,7 +79,7 @@ test('what is no profile is saved, with a warning', async (t) => {
   assert.deepEqual(await save({ 'prefs.js': '' }), []);
 });
 
-test('a save whose sidecar cannot be written is done, and the next one is full', async (t) => {
+test('a save whose sidecar cannot be written is done, and the next one is refused until it is said what it replaces', async (t) => {
   const home = temporary(t);
   const { id } = await client.sessions.create({ businessId: 'b' });
   fs.mkdirSync(`${home}/p`);
@@ -93,5 +95,68 @@ test('a save whose sidecar cannot be written is done, and the next one is full',
   fs.renameSync = renameSync;
   assert.deepEqual([emitted, result.warnings[0].code, result.snapshot.sequence], [['CLOAKROOM_NO_SIDECAR'], 'CLOAKROOM_NO_SIDECAR', 2]);
   assert.deepEqual(fs.readdirSync(home), ['p']);
-  assert.equal((await client.save(id, `${home}/p`)).snapshot.parentSnapshotId, result.snapshot.id);
+  assert.equal((await failure(client.save(id, `${home}/p`))).reason, 'PARENT_NOT_HEAD');
+  assert.equal((await client.save(id, `${home}/p`, { replace: true })).snapshot.parentSnapshotId, result.snapshot.id);
+});
+
+test('the second save of a directory that has a sidecar looks nothing up, and neither does the first', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  fs.mkdirSync(`${home}/p`);
+  fs.writeFileSync(`${home}/p/Local State`, '{}');
+  const { connection } = /** @type {any} */ (client);
+  const unary = t.mock.method(connection, 'unary');
+  const first = await client.save(id, `${home}/p`);
+  const second = await client.save(id, `${home}/p`);
+  assert.deepEqual([first.snapshot.parentSnapshotId, second.snapshot.parentSnapshotId], ['', first.snapshot.id]);
+  assert.equal(unary.mock.callCount(), 0);
+  assert.equal((await client.save(id, `${home}/p`, { replace: true })).messages, 2, 'of what is the head only the difference travels');
+  assert.equal(unary.mock.callCount(), 1);
+});
+
+test('a directory of another namespace is told apart, and both are named', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  fs.mkdirSync(`${home}/p`);
+  fs.writeFileSync(`${home}/p/Local State`, '{}');
+  await client.save(id, `${home}/p`);
+  const other = new Client(daemon.target, { namespace: 'default' });
+  t.after(() => other.close());
+  const error = await failure(other.save(id, `${home}/p`));
+  assert.deepEqual([error.reason, error.metadata.namespace], ['OTHER_SESSION', '']);
+  assert.equal(
+    error.message,
+    `${home}/p is the profile of session ${id} in the caller's own namespace (its sidecar ${home}/p.cloakroom.json says so), not of ${id} in the namespace default: ` +
+      `save it there, or say replace to make it the head of ${id}`,
+  );
+});
+
+test('a save that replaces does so also when others are faster meanwhile', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const make = (/** @type {string} */ name) => {
+    fs.mkdirSync(`${home}/${name}`);
+    fs.writeFileSync(`${home}/${name}/Local State`, name);
+    return `${home}/${name}`;
+  };
+  await client.save(id, make('first'));
+  const { connection } = /** @type {any} */ (client);
+  const own = new Client(daemon.target);
+  t.after(() => own.close());
+  const faster = make('faster');
+  const upload = t.mock.method(connection, 'upload', async (/** @type {any[]} */ ...args) => {
+    // Between the look at the head and the save.
+    if (upload.mock.callCount() < 2) await own.save(id, faster, { replace: true });
+    return Object.getPrototypeOf(connection).upload.apply(connection, args);
+  });
+  const { snapshot } = await client.save(id, make('late'), { replace: true });
+  assert.equal(upload.mock.callCount(), 3);
+  assert.deepEqual([snapshot.sequence, (await client.sessions.get(id)).headSnapshotId], [4, snapshot.id]);
+  upload.mock.mockImplementation(async (/** @type {any[]} */ ...args) => {
+    await own.save(id, faster, { replace: true });
+    return Object.getPrototypeOf(connection).upload.apply(connection, args);
+  });
+  upload.mock.resetCalls();
+  assert.equal((await failure(client.save(id, `${home}/first`, { replace: true }))).reason, 'PARENT_NOT_HEAD', 'but not for ever');
+  assert.equal(upload.mock.callCount(), 5);
 });

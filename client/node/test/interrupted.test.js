@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -214,6 +215,51 @@ test('what cannot be put back is kept', async (t) => {
   const [left] = fs.readdirSync(now.home).filter((name) => name.startsWith('target.cloakroom-'));
   assert.deepEqual(picture(`${now.home}/${left}/old/tree`), now.old);
   await isRefused(now);
+});
+
+test('what appears at the last moment stays where nothing may be replaced, and so does its sidecar', async (t) => {
+  const now = await scene(t);
+  const { renameSync } = fs;
+  t.after(() => (fs.renameSync = renameSync));
+  for (const [name, appears] of /** @type {[string, (at: string) => void][]} */ ([
+    ['directory', (at) => fs.cpSync(now.source, at, { recursive: true })],
+    ['file', (at) => fs.writeFileSync(at, 'x')],
+    ['link', (at) => fs.symlinkSync('source', at)],
+  ])) {
+    const target = `${now.home}/late-${name}`;
+    fs.writeFileSync(`${target}.cloakroom.json`, 'of a directory that is gone');
+    fs.renameSync = (from, to) => {
+      if (to === target) {
+        appears(target);
+        fs.writeFileSync(`${target}.cloakroom.json`, 'of what has appeared');
+      }
+      renameSync(from, to);
+    };
+    const error = await failure(client.load(now.id, target));
+    fs.renameSync = renameSync;
+    assert.ok(error instanceof LocalError && error.reason === 'TARGET_EXISTS', `${name}: ${error}`);
+    assert.equal(fs.readFileSync(`${target}.cloakroom.json`, 'utf8'), 'of what has appeared');
+    if (name === 'file') assert.equal(fs.readFileSync(target, 'utf8'), 'x');
+    else assert.deepEqual(Object.keys(picture(`${target}/`)), Object.keys(now.next));
+    assert.deepEqual(
+      fs.readdirSync(now.home).filter((one) => one.startsWith(`late-${name}.cloakroom-`)),
+      [],
+    );
+  }
+});
+
+test('a browser that starts while a load runs keeps its profile', async (t) => {
+  const now = await scene(t);
+  const progress = () => {
+    if (!fs.existsSync(`${now.target}/Started`)) fs.symlinkSync(`${os.hostname()}-${process.pid}`, `${now.target}/SingletonLock`);
+    fs.writeFileSync(`${now.target}/Started`, '');
+  };
+  const error = await failure(client.load(now.id, now.target, { replace: true, progress }));
+  assert.ok(error instanceof LocalError && error.reason === 'PROFILE_BUSY', `${error}`);
+  assert.deepEqual(Object.keys(picture(now.target)), [...Object.keys(now.old), 'SingletonLock', 'Started'].sort());
+  assert.equal(now.sidecar(), now.oldSidecar);
+  await client.load(now.id, now.target, { replace: true, force: true });
+  assert.deepEqual(picture(now.target), now.next);
 });
 
 test('a file system without second names gets copies', async (t) => {

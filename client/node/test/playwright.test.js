@@ -6,10 +6,40 @@ import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
 
-import { capture, launch, mend, sessionCookies } from '../src/playwright.js';
+import { Invalid, LocalError } from '../src/index.js';
+import { capture, launch, mend, openContext, saveContext, sessionCookies } from '../src/playwright.js';
+import { served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { launch as options, site } from '../support/site.js';
 import { temporary } from '../support/trees.js';
+
+const { client } = await served();
+
+/** A browser that only notes the cookies that it is given. */
+function pretender() {
+  /** @type {string[]} */
+  const cookies = [];
+  const context = {
+    addCookies: async (/** @type {any[]} */ added) => void cookies.push(...added.map(({ name, value }) => `${name}=${value}`)),
+    storageState: async () => ({ cookies: [], origins: [] }),
+    close: async () => {},
+    browser: () => null,
+  };
+  return { cookies, name: () => 'firefox', launchPersistentContext: async () => context };
+}
+
+/**
+ * @param {string} value
+ * @returns {import('../src/playwright.js').StorageState} with one cookie that a profile keeps, and one that it does not
+ */
+function stateOf(value) {
+  const common = { value, domain: 'a.example', path: '/', httpOnly: true, secure: false, sameSite: 'Lax' };
+  const cookies = [
+    { name: 'session', expires: -1, ...common },
+    { name: 'persistent', expires: 1_900_000_000, ...common },
+  ];
+  return { cookies, origins: [] };
+}
 
 /**
  * @param {import('playwright-core').BrowserContext} context
@@ -117,4 +147,107 @@ test("the caller's own password store comes before the portable one", async () =
   });
   await launch({ ...type, name: () => 'firefox' }, '/nowhere');
   assert.deepEqual(given, { args: [] });
+});
+
+test('what stands where a context is opened gives way only if it is of the same session, empty or absent', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const { id: other } = await client.sessions.create({ businessId: 'b' });
+  for (const [session, name] of [
+    [id, 'mine'],
+    [other, 'other'],
+  ]) {
+    fs.mkdirSync(`${home}/${name}`);
+    fs.writeFileSync(`${home}/${name}/prefs.js`, name);
+    await client.save(session, `${home}/${name}`);
+  }
+  fs.mkdirSync(`${home}/notes`);
+  fs.writeFileSync(`${home}/notes/thesis`, 'years of work');
+  fs.writeFileSync(`${home}/file`, 'x');
+  fs.symlinkSync('mine', `${home}/link`);
+  const names = () => fs.readdirSync(home).sort();
+  const before = names();
+  for (const [name, says] of [
+    ['other', `is the profile of session ${other}`],
+    ['notes', 'does not come from this session'],
+    ['file', 'does not come from this session'],
+    ['link', 'does not come from this session'],
+  ]) {
+    const error = await failure(openContext(client, id, pretender(), `${home}/${name}`));
+    assert.ok(error instanceof LocalError && error.reason === 'TARGET_EXISTS', `${error}`);
+    assert.ok(error.message.includes(`${home}/${name} is there and ${says}`) && error.message.includes('load: { replace: true }'), error.message);
+  }
+  assert.deepEqual(names(), before);
+  assert.equal(fs.readFileSync(`${home}/notes/thesis`, 'utf8'), 'years of work');
+
+  fs.writeFileSync(`${home}/mine/since`, 'x');
+  fs.mkdirSync(`${home}/empty`);
+  for (const name of ['mine', 'empty', 'absent']) {
+    await openContext(client, id, pretender(), `${home}/${name}`);
+    assert.deepEqual(fs.readdirSync(`${home}/${name}`), ['prefs.js'], name);
+  }
+  await openContext(client, id, pretender(), `${home}/notes`, { load: { replace: true } });
+  assert.deepEqual(fs.readdirSync(`${home}/notes`), ['prefs.js']);
+  const strict = await failure(openContext(client, id, pretender(), `${home}/mine`, { load: { replace: false } }));
+  assert.equal(strict.reason, 'TARGET_EXISTS', 'what is said counts');
+
+  fs.mkdirSync(`${home}/hole`);
+  const progress = () => {
+    fs.mkdirSync(`${home}/hole`, { recursive: true });
+    fs.writeFileSync(`${home}/hole/since`, 'x');
+  };
+  const late = await failure(openContext(client, id, pretender(), `${home}/hole`, { load: { progress } }));
+  assert.equal(late.reason, 'TARGET_EXISTS', 'it was empty, and is no longer');
+  assert.deepEqual(fs.readdirSync(`${home}/hole`), ['since']);
+});
+
+test('options of the load that are given to the browser are told, and so is a storage state', async () => {
+  for (const option of ['replace', 'snapshotId', 'storageState']) {
+    const error = await failure(openContext(client, 's', pretender(), '/nowhere', { [option]: 'x' }));
+    assert.ok(error instanceof Invalid && error.message.startsWith(`openContext has no option ${option}`), `${error}`);
+  }
+});
+
+test('session cookies are those of the snapshot, or else those that were put into the session', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const opened = async (options = {}) => {
+    const browser = pretender();
+    await openContext(client, id, browser, `${home}/p`, options);
+    return browser.cookies;
+  };
+  assert.deepEqual(await opened(), [], 'nothing yet');
+  await client.sessions.storageState.put(id, stateOf('put'));
+  assert.deepEqual(await opened(), ['session=put', 'persistent=put'], 'a fresh profile has no cookie of its own');
+  fs.mkdirSync(`${home}/p`);
+  fs.writeFileSync(`${home}/p/prefs.js`, 'x');
+  const { snapshot: bare } = await client.save(id, `${home}/p`);
+  assert.deepEqual(await opened(), ['session=put'], 'the profile has the other one');
+  await client.save(id, `${home}/p`, { storageState: stateOf('saved') });
+  assert.deepEqual(await opened(), ['session=saved']);
+  const { snapshot: second } = await client.save(id, `${home}/p`);
+  assert.deepEqual([second.hasStorageState, await opened()], [false, []], 'what came with the snapshot before is older than the profile');
+  await client.save(id, `${home}/p`, { storageState: stateOf('saved') });
+  await client.sessions.storageState.put(id, stateOf('newer'));
+  assert.deepEqual(await opened(), ['session=saved'], 'what was saved with the profile is of the same moment');
+  assert.deepEqual(await opened({ load: { snapshotId: bare.id } }), [], 'what was put since is not of a former snapshot');
+  await opened();
+  await client.save(id, `${home}/p`);
+  assert.deepEqual(await opened(), ['session=newer'], 'but it is of a head that has none');
+});
+
+test('a login that is opened and saved goes on elsewhere', async (t) => {
+  const home = temporary(t);
+  const url = await site(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const first = await openContext(client, id, chromium, `${home}/a`, options);
+  await at(first, url, 'login("ann")');
+  const { snapshot, warnings } = await saveContext(client, id, first, `${home}/a`);
+  assert.deepEqual([snapshot.hasStorageState, warnings], [true, []]);
+  const second = await openContext(client, id, chromium, `${home}/b`, options);
+  assert.deepEqual(await at(second, url, 'state()'), { cookies: { persistent: 'ann', session: 'ann' }, local: 'ann', indexed: 'ann' });
+  await second.close();
+  const again = await openContext(client, id, chromium, `${home}/a`, options);
+  assert.deepEqual(await at(again, url, 'state()'), { cookies: { persistent: 'ann', session: 'ann' }, local: 'ann', indexed: 'ann' });
+  await again.close();
 });

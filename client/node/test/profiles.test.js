@@ -16,7 +16,7 @@ import { LocalError } from '../src/errors.js';
 import { Assembly, cut, pack } from '../src/framing.js';
 import { diff, place, scan, verify } from '../src/profiles.js';
 import { protoDirectory } from '../src/resources.js';
-import { readSidecar, sidecarPath, writeSidecar } from '../src/sidecar.js';
+import { isOf, readSidecar, sidecarPath, writeSidecar } from '../src/sidecar.js';
 import { liveBrowser, removeTree, setTime, signatureAt } from '../src/system.js';
 import { LEAF, manifestRoot } from '../src/tree.js';
 import { picture, temporary } from '../support/trees.js';
@@ -154,10 +154,11 @@ test('a time that the file system cannot keep is remembered as it was stated', a
     sessionId: 's',
     snapshotId: '0'.repeat(32),
     manifestRoot: manifestRoot(entries),
+    storageState: false,
     origin: {},
     entries,
   });
-  const sidecar = readSidecar(`${directory}/p`, 's', '');
+  const sidecar = readSidecar(`${directory}/p`);
   const known = new Map(sidecar?.entries.map((entry) => [entry.path, entry]));
   const [untouched] = await scan(`${directory}/p`, all, known);
   assert.equal(untouched.mtimeNs, stated);
@@ -198,12 +199,21 @@ test('the sidecar is the shared format', async (t) => {
   await sleep(30);
   const entries = await scan(`${directory}/p`, all);
   const origin = { os: 'linux', brand: 'chromium', browserVersion: '1.2', passwordStore: 'basic' };
-  const sidecar = { namespace: 'n', sessionId: 's', snapshotId: 'ab'.repeat(16), manifestRoot: manifestRoot(entries), origin, entries };
+  const sidecar = {
+    namespace: 'n',
+    sessionId: 's',
+    snapshotId: 'ab'.repeat(16),
+    manifestRoot: manifestRoot(entries),
+    storageState: true,
+    origin,
+    entries,
+  };
   writeSidecar(`${directory}/p`, sidecar);
   assert.equal(sidecarPath(`${directory}/p`), `${directory}/p.cloakroom.json`);
   assert.equal(fs.statSync(`${directory}/p.cloakroom.json`).mode & 0o777, 0o600);
   const body = JSON.parse(fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8'));
-  assert.deepEqual(Object.keys(body), ['version', 'namespace', 'session_id', 'snapshot_id', 'manifest_root', 'origin', 'entries']);
+  assert.deepEqual(Object.keys(body), ['version', 'namespace', 'session_id', 'snapshot_id', 'manifest_root', 'storage_state', 'origin', 'entries']);
+  assert.equal(body.storage_state, true);
   assert.deepEqual(body.origin, { os: 'linux', brand: 'chromium', browser_version: '1.2', password_store: 'basic' });
   assert.deepEqual(body.entries.map(Object.keys), [
     ['kind', 'path', 'mode', 'mtime_ns', 'size', 'stat'],
@@ -215,13 +225,16 @@ test('the sidecar is the shared format', async (t) => {
   assert.equal(body.entries[1].mtime_ns, String(stat.mtimeNs));
   assert.equal(Buffer.from(body.entries[1].leaves, 'base64').length, 32);
   assert.deepEqual([body.entries[2].mode, body.entries[2].mtime_ns, body.entries[2].size], [0o777, '0', 3]);
-  assert.deepEqual(readSidecar(`${directory}/p`, 's', 'n'), sidecar);
-  const { origin: _, ...without } = body;
+  assert.deepEqual(readSidecar(`${directory}/p`), sidecar);
+  const { origin: _, storage_state: __, ...without } = body;
   fs.writeFileSync(`${directory}/p.cloakroom.json`, JSON.stringify(without));
-  assert.deepEqual(readSidecar(`${directory}/p`, 's', 'n'), { ...sidecar, origin: {} }, 'one from before there were origins');
+  const former = { ...sidecar, storageState: false, origin: {} };
+  assert.deepEqual(readSidecar(`${directory}/p`), former, 'one from before there were origins, and a word on storage states');
+  writeSidecar(`${directory}/p`, former);
+  assert.ok(!fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8').includes('storage_state'));
 });
 
-test('a sidecar that is damaged, or of another session, counts as none', async (t) => {
+test('a sidecar that is damaged counts as none, and one of another session is told apart', async (t) => {
   const directory = temporary(t);
   fs.mkdirSync(`${directory}/p`);
   fs.writeFileSync(`${directory}/p/f`, 'x');
@@ -231,23 +244,27 @@ test('a sidecar that is damaged, or of another session, counts as none', async (
     sessionId: 's',
     snapshotId: 'ab'.repeat(16),
     manifestRoot: manifestRoot(entries),
+    storageState: false,
     origin: {},
     entries,
   });
   const sound = fs.readFileSync(`${directory}/p.cloakroom.json`, 'utf8');
-  assert.ok(readSidecar(`${directory}/p`, 's', 'n'));
-  assert.equal(readSidecar(`${directory}/p`, 's', ''), undefined, "the caller's own may be another");
-  assert.equal(readSidecar(`${directory}/p`, 'other', 'n'), undefined);
-  assert.equal(readSidecar(`${directory}/p`, 's', 'other'), undefined);
+  const read = readSidecar(`${directory}/p`);
+  assert.ok(isOf(read, 's', 'n'));
+  assert.ok(!isOf(read, 's', ''), "the caller's own may be another");
+  assert.ok(!isOf(read, 'other', 'n'));
+  assert.ok(!isOf(read, 's', 'other'));
+  assert.ok(!isOf(undefined, 's', 'n'));
   for (const broken of [
     sound.slice(0, -1),
     sound.replace('"version":1', '"version":2'),
-    sound.replace('"namespace":"n"', '"namespace":""'),
+    sound.replace('"namespace":"n"', '"namespace":1'),
+    sound.replace('"session_id":"s"', '"session_id":null'),
     sound.replace(/"mode":\d+/, '"mode":1'),
     sound.replace(/"leaves":"..../, '"leaves":"AAAA'),
   ]) {
     fs.writeFileSync(`${directory}/p.cloakroom.json`, broken);
-    assert.equal(readSidecar(`${directory}/p`, 's', 'n'), undefined, broken);
+    assert.equal(readSidecar(`${directory}/p`), undefined, broken);
   }
 });
 

@@ -93,7 +93,7 @@ test('the programs of the README', { timeout: 180_000 }, async (t) => {
   const { sequence, portability } = await client.snapshot(id);
   assert.deepEqual([sequence, portability.brand, portability.passwordStore, portability.quiesced], [2, 'chromium', 'basic', true]);
   assert.match(portability.browserVersion, /^\d+\.\d+/);
-  const again = await client.save(id, `${directory}/second/elsewhere`);
+  const again = await client.save(id, `${directory}/second/elsewhere`, { storageState: { cookies: [], origins: [] } });
   assert.deepEqual(again.warnings, []);
   assert.ok(again.wireBytes < 100_000, `${again.wireBytes} bytes after a run that did nothing`);
 
@@ -114,6 +114,30 @@ test('the programs of the README', { timeout: 180_000 }, async (t) => {
     if (round === '1') assert.equal(lines[0], `SESSION_UPDATED ${id}`);
     else assert.ok(lines.includes(`SESSION_TRANSITIONED ${id}`), 'what happened in between is told');
     if (round === '1') await client.sessions.transition(id, 'NEEDS_LOGIN', { reason: 'meanwhile' });
+  }
+});
+
+test('the watch of the README starts over with a store that was made anew', { timeout: 60_000 }, async (t) => {
+  const directory = temporary(t);
+  install(directory, programs[2]);
+  for (const first of [true, false]) {
+    const daemon = new Daemon();
+    t.after(() => daemon.remove());
+    await daemon.start();
+    const client = new Client(daemon.target);
+    t.after(() => client.close());
+    const { id } = await client.sessions.create({ businessId: 'acme' });
+    const before = first ? undefined : fs.readFileSync(`${directory}/watch.token`);
+    const { program, lines, ended } = start(directory, daemon.target);
+    for (let at = 0; lines.length === 0 && program.exitCode === null; at++) {
+      await client.sessions.update(id, { labels: { at: String(at) } });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    while (program.exitCode === null && (!fs.existsSync(`${directory}/watch.token`) || before?.equals(fs.readFileSync(`${directory}/watch.token`))))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    program.kill();
+    assert.equal((await ended).said, '');
+    assert.equal(lines[0], `SESSION_UPDATED ${id}`);
   }
 });
 

@@ -90,7 +90,7 @@ test('a watch says so when the daemon lost everything', async (t) => {
       await daemon.start();
     }
     if (event.kind === 'reset') {
-      assert.deepEqual([event.reason, event.spreadSeconds], ['HISTORY_CHANGED', 1]);
+      assert.equal(event.reason, 'HISTORY_CHANGED');
       await client.sessions.create({ sessionId: 'after', businessId: 'b' });
     }
     seen.push(event.kind);
@@ -104,6 +104,6 @@ test('a watch says so when the daemon lost everything', async (t) => {
   }
   assert.deepEqual(
     seen.filter((kind, at) => kind !== seen[at - 1]),
-    ['opened', 'bookmark', 'reset', ...(seen.at(-2) === 'bookmark' ? ['bookmark'] : []), 'changes'],
+    ['opened', 'bookmark', 'opened', 'reset', ...(seen.at(-2) === 'bookmark' ? ['bookmark'] : []), 'changes'],
   );
 });

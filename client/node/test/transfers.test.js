@@ -49,9 +49,7 @@ async function saver(t, answers, status = (_, answer) => answer(null, { state: '
     asked.push(request);
     status(request, answer);
   };
-  const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) =>
-    answer(null, { session: { id: 's', namespace: 'n', headSnapshotId: '' }, revision: 1 });
-  const { client } = await peer(t, { ProfileService: { saveProfile, getSaveStatus }, SessionService: { getSession } });
+  const { client } = await peer(t, { ProfileService: { saveProfile, getSaveStatus } });
   return { client, saves, asked };
 }
 
@@ -136,6 +134,7 @@ test('what the daemon has no room for is tried again when it says', async (t) =>
     answer(full());
   };
   const { client } = await peer(t, { ProfileService: { saveProfile, loadProfile, getSaveStatus }, SessionService: { getSession } });
+  assert.equal((await client.sessions.get('s')).id, 's');
   assert.equal((await client.save('s', `${directory}/p`)).snapshot.id, head);
   assert.equal((await failure(client.load('s', `${directory}/q`))).reason, 'PROFILE_EMPTY');
   assert.equal(calls.getSaveStatus.length, 0, 'of what was not begun nothing can have become');
@@ -156,8 +155,7 @@ test('a save that was done before is answered without being read to its end', as
   const done = snapshot(manifestRoot(await scan(`${directory}/p`, () => true)));
   const saveProfile = (/** @type {any} */ call, /** @type {Function} */ answer) =>
     call.once('data', () => answer(null, { snapshot: done, revision: 9 }));
-  const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(null, { session: { id: 's' }, revision: 1 });
-  const { client } = await peer(t, { ProfileService: { saveProfile }, SessionService: { getSession } });
+  const { client } = await peer(t, { ProfileService: { saveProfile } });
   assert.equal((await client.save('s', `${directory}/p`, { uploadId: 'an-upload-id-of-before' })).snapshot.id, head);
 });
 
@@ -185,7 +183,7 @@ test('a save follows the capture rules, and says what is known of the browser', 
     quiesced: true,
     capturePolicy: 'default',
   });
-  assert.deepEqual([begin.full, begin.parentSnapshotId, begin.etag, begin.leaseToken, namespace], [true, '', 'e', '7', '']);
+  assert.deepEqual([begin.full, begin.parentSnapshotId, begin.etag, begin.leaseToken, namespace], [false, '', 'e', '7', '']);
   assert.equal(storageState.data.toString(), '{"cookies":[],"origins":[]}');
   assert.equal(end.manifestRoot.length, 32);
 });
@@ -316,15 +314,10 @@ test('in its own place nothing is copied: what is unchanged moves', async (t) =>
 test('a stream that stands still is given up', async (t) => {
   const directory = temporary(t);
   write(`${directory}/p`, { f: 'x' });
-  const getSession = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(null, { session: { id: 's' }, revision: 1 });
   const saveProfile = () => {};
   const loadProfile = () => {};
   const getSaveStatus = (/** @type {any} */ _, /** @type {Function} */ answer) => answer(refusal('NOT_FOUND', 'SESSION_NOT_FOUND'));
-  const { client } = await peer(
-    t,
-    { ProfileService: { saveProfile, loadProfile, getSaveStatus }, SessionService: { getSession } },
-    { client: { stallSeconds: 0.2 } },
-  );
+  const { client } = await peer(t, { ProfileService: { saveProfile, loadProfile, getSaveStatus } }, { client: { stallSeconds: 0.2 } });
   const error = await failure(client.load('s', `${directory}/q`));
   assert.ok(error instanceof Unavailable && error.message.includes('silent for 0.2 s'), error.message);
   assert.ok((await failure(client.save('s', `${directory}/p`))) instanceof NotFound, 'a save that stands still is asked after');

@@ -100,6 +100,42 @@ test('a broken connection is resumed after the last event that was applied', asy
   );
 });
 
+test('what a watch goes on from counts until more than its opening was heard', async (t) => {
+  const reset = {
+    event: 'reset',
+    reset: { reason: 'REASON_HISTORY_CHANGED', revision: 9, spread: { seconds: 0, nanos: 0 } },
+    resumeToken: Buffer.from('anew'),
+  };
+  const breaks = (/** @type {any} */ call) => {
+    call.write(opened('after the reset'));
+    setTimeout(() => call.emit('error', refusal('UNAVAILABLE', 'SHUTTING_DOWN')), 50);
+  };
+  for (const [start, first] of /** @type {[any, string][]} */ ([
+    [{ resumeToken: Buffer.from('of before') }, 'of before'],
+    [{ afterRevision: 41 }, '41'],
+  ])) {
+    const { client, requests } = await scripted(
+      t,
+      breaks,
+      (call) => [opened('after the reset'), reset].forEach((message) => call.write(message)),
+      (call) => call.write(opened('x')),
+    );
+    const watch = client.watch(start);
+    const heard = [];
+    for await (const { kind, resumeToken } of watch) {
+      heard.push(`${kind} ${resumeToken}`);
+      if (kind === 'reset') break;
+    }
+    const token = start.resumeToken ?? 'after the reset';
+    assert.deepEqual(heard, [`opened ${token}`, `opened ${token}`, 'reset anew']);
+    assert.deepEqual(
+      requests.map(({ token: given, after }) => given ?? after),
+      [first, first],
+    );
+    assert.equal(watch.resumeToken?.toString(), start.resumeToken?.toString(), 'the reset was not yet applied');
+  }
+});
+
 test('three silent intervals end a stream', async (t) => {
   const { client, requests } = await scripted(t, (call) => call.write(opened(`token ${Date.now()}`, 100_000_000)));
   let count = 0;

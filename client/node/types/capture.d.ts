@@ -13,6 +13,15 @@ export function compileGlob(glob: string): (path: string) => boolean;
  */
 export function capture({ policy, include, exclude }?: CaptureOptions): (path: string) => boolean;
 /**
+ * Refuses to make nothing a session's head, which would hide its login.
+ *
+ * @param {string} directory
+ * @param {unknown[]} entries
+ * @param {CapturePolicy} policy
+ * @param {boolean} force
+ */
+export function checkContent(directory: string, entries: unknown[], policy: CapturePolicy, force: boolean): void;
+/**
  * Looks whether what is saved is a browser's profile at all. It is saved in any case; but a wrong directory is noticed late.
  *
  * @param {string} directory

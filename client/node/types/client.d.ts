@@ -1,14 +1,41 @@
+/** @typedef {import('./messages.js').Snapshot} Snapshot */
+/** @typedef {import('./sessions.js').ReadOptions} ReadOptions */
+/** @typedef {import('./connection.js').CallOptions} CallOptions */
+/**
+ * One of the daemon's stores.
+ *
+ * @typedef {object} StoreInfo
+ * @property {string} engine what it is: `sqlite`, `redis`, `local`, `s3`, …
+ * @property {string} location where it is, without credentials
+ * @property {string} health `OK` or `UNAVAILABLE`
+ * @property {string[]} warnings what an operator should know or do about it
+ */
+/**
+ * @typedef {object} ServerInfo
+ * @property {string} version the daemon's version
+ * @property {string} instanceId a name of its process that no other has
+ * @property {Date | undefined} startTime when it started
+ * @property {string} namespace the namespace that the caller's empty one means
+ * @property {StoreInfo} metadata the store of sessions, indices and events
+ * @property {StoreInfo} blobs the store of profiles
+ * @property {string} history names the unbroken run of revisions; empty while the metadata store is unavailable
+ * @property {number} revision the namespace's revision
+ * @property {string} exclusivity what this deployment really gives: `EXCLUSIVE` or `FENCED_WRITES_ONLY`
+ * @property {string[]} capabilities what a client may count on
+ * @property {{ messageBytes: number, storageStateBytes: number, profileEntries: number, profileBytes: number, pageSize: number }} limits
+ */
 /** A client of one cloakroomd, or of several replicas behind one address. */
-export class Client {
+export class Client extends History {
     /**
-     * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`
+     * @param {string} [target] such as `127.0.0.1:7700`, `https://cloakroom.example:7700` or `dns:///cloakroom.example:7700`; if not given that of the environment variable
+     *   `CLOAKROOM_TARGET`, or else `127.0.0.1:7700`
      * @param {import('./connection.js').ClientOptions} [options]
      */
     constructor(target?: string, options?: import("./connection.js").ClientOptions);
-    /** @private */
-    private connection;
     /** Sessions: one browser identity each. */
     sessions: Sessions;
+    /** The namespace that this client asks for; empty for the caller's own. */
+    get namespace(): string;
     /**
      * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
      *
@@ -41,29 +68,6 @@ export class Client {
         revision: number;
     }>;
     /**
-     * Lists a session's snapshots, newest first, page by page as they are asked for.
-     *
-     * @param {string} sessionId
-     * @param {ReadOptions & { pageSize?: number }} [options]
-     * @returns {AsyncGenerator<Snapshot, void, void>}
-     */
-    snapshots(sessionId: string, { pageSize, minRevision, ...call }?: ReadOptions & {
-        pageSize?: number;
-    }): AsyncGenerator<Snapshot, void, void>;
-    /**
-     * Reads one snapshot, if wanted with its entries in order of their paths.
-     *
-     * @param {string} sessionId
-     * @param {ReadOptions & { snapshotId?: string, withEntries?: boolean }} [options] `snapshotId`: the head if not given
-     * @returns {Promise<Snapshot & { entries: ListedEntry[] | undefined }>}
-     */
-    snapshot(sessionId: string, { snapshotId, withEntries, minRevision, ...call }?: ReadOptions & {
-        snapshotId?: string;
-        withEntries?: boolean;
-    }): Promise<Snapshot & {
-        entries: ListedEntry[] | undefined;
-    }>;
-    /**
      * Hears of every change that others make, without gaps and without repetition: `for await (const event of client.watch())`.
      *
      * @param {import('./watch.js').WatchOptions} [options]
@@ -81,7 +85,7 @@ export class Client {
         sessionId?: string;
         businessId?: string;
         email?: string;
-    }[], { signal, timeoutSeconds, ...options }?: CallOptions & {
+    }[], options?: CallOptions & {
         reason?: string;
         validateOnly?: boolean;
         requestId?: string;
@@ -104,18 +108,6 @@ export class Client {
 export type Snapshot = import("./messages.js").Snapshot;
 export type ReadOptions = import("./sessions.js").ReadOptions;
 export type CallOptions = import("./connection.js").CallOptions;
-/**
- * An entry of a snapshot, as the daemon lists it.
- */
-export type ListedEntry = {
-    kind: import("./messages.js").EntryKind;
-    path: string;
-    mode: number;
-    mtimeNs: bigint;
-    size: number;
-    root: Buffer;
-    target: string;
-};
 /**
  * One of the daemon's stores.
  */
@@ -186,5 +178,6 @@ export type ServerInfo = {
         pageSize: number;
     };
 };
+import { History } from './history.js';
 import { Sessions } from './sessions.js';
 import { Watch } from './watch.js';

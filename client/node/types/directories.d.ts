@@ -36,7 +36,7 @@ export function makeWorkspace(target: string): string;
  */
 export function closeWorkspace(workspace: string, target: string): void;
 /**
- * Puts a tree in its place. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
+ * Puts a tree in its place, unless something stands there that may not give way, also if it appeared a moment ago. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
  * the new one, and from before the one until after the other stands `old`: so `checkSource` can tell, also if this process is killed here and a browser makes the
  * directory anew, that what stands there is not what was loaded.
  *
@@ -44,8 +44,12 @@ export function closeWorkspace(workspace: string, target: string): void;
  * @param {string} tree
  * @param {string} target
  * @param {string} old where what is in its place goes, and is removed
+ * @param {{ replace: boolean, force: boolean }} may as for `checkTarget`
  */
-export function swap(sidecar: import("./sidecar.js").Sidecar, tree: string, target: string, old: string): void;
+export function swap(sidecar: import("./sidecar.js").Sidecar, tree: string, target: string, old: string, { replace, force }: {
+    replace: boolean;
+    force: boolean;
+}): void;
 /**
  * Adds to the entries of a directory that was just loaded what the system says of each. What was written a moment before has to grow old first: until then a change could
  * hide behind its times.

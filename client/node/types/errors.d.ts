@@ -52,9 +52,10 @@ export class Invalid extends CloakroomError {
     /**
      * @param {string} message
      * @param {string} [reason]
+     * @param {Violation[]} [violations]
      * @returns {Invalid} found by this client, before anything was sent
      */
-    static here(message: string, reason?: string): Invalid;
+    static here(message: string, reason?: string, violations?: Violation[]): Invalid;
 }
 /** There is no such session, snapshot, profile or storage state; `reason` says which. */
 export class NotFound extends CloakroomError {
@@ -64,6 +65,9 @@ export class SessionExpired extends NotFound {
 }
 /** The session was deleted and can be revived with `sessions.undelete`. */
 export class SessionDeleted extends NotFound {
+}
+/** The snapshot was deleted and can be revived with `undeleteSnapshot`. */
+export class SnapshotDeleted extends NotFound {
 }
 /** Nothing was ever saved in the session: start with a fresh profile. */
 export class ProfileEmpty extends NotFound {
@@ -86,7 +90,7 @@ export class ParentNotHead extends Conflict {
 /** Other writers were faster several times in a row. */
 export class Contention extends Conflict {
 }
-/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a missing key. */
+/** The state of things does not allow it: an illegal transition, an ambiguous prefix, a snapshot that is held, a missing key. */
 export class Refused extends CloakroomError {
 }
 /** The credentials are missing, or do not allow this call in this namespace. */
@@ -115,8 +119,8 @@ export class Internal extends CloakroomError {
 }
 /**
  * Something is wrong on this machine, found by the client itself. Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
- * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is
- * PATH_INVALID.
+ * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), OTHER_SESSION (it is another session's), NOTHING_TO_SAVE (nothing in it belongs to a
+ * profile), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is PATH_INVALID.
  */
 export class LocalError extends CloakroomError {
     /**

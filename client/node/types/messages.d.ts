@@ -57,12 +57,16 @@
  * @property {number} revision the revision of its commit
  * @property {boolean} head it is what `load` gives by default
  * @property {string} uploadId the upload that made it
+ * @property {Date | undefined} pinTime when it was pinned; undefined while it is not
+ * @property {string} pinNote why it is pinned
+ * @property {Date | undefined} deleteTime when it was deleted; undefined while it is not
+ * @property {Date | undefined} expireTime of a deleted one: until when it can be revived
  */
 /**
  * What happened.
  *
  * @typedef {'SESSION_CREATED' | 'SESSION_UPDATED' | 'SESSION_TRANSITIONED' | 'SESSION_DELETED' | 'SESSION_EXPIRED' | 'SESSION_UNDELETED' | 'SESSION_PURGED'
- *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'INVALIDATED'} ChangeKind
+ *   | 'STORAGE_STATE_PUT' | 'PROFILE_SAVED' | 'PROFILE_RESTORED' | 'SNAPSHOT_CHANGED' | 'INVALIDATED'} ChangeKind
  */
 /**
  * One change, as a watch tells it.
@@ -77,7 +81,7 @@
  * @property {Buffer} previousEmailHmac the same before the change, if another
  * @property {SessionState | ''} state its state after the change
  * @property {SessionState | ''} previousState its state before the change, if another
- * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED`
+ * @property {string} snapshotId its head snapshot after the change, for `PROFILE_SAVED` and `PROFILE_RESTORED`; the snapshot that changed, for `SNAPSHOT_CHANGED`
  * @property {string} reason why, as given by the caller of `invalidate` or `transition`
  */
 /** @typedef {{ code: string, message: string }} Warning `code` is such as `CLOAKROOM_EMPTY_PROFILE` */
@@ -88,7 +92,8 @@
  * @property {string} [etag] only if the session still has this
  * @property {number} [leaseToken] the lease under which this is saved
  * @property {Partial<Portability>} [portability] where the profile comes from, as far as the caller knows better; what is not known at all stays as it was loaded
- * @property {boolean} [force] save although a live browser holds the profile; what it has not yet written is then missing
+ * @property {boolean} [replace] make the directory the session's head, whatever is its head now and wherever the directory came from; what was the head stays as an earlier snapshot
+ * @property {boolean} [force] save although a live browser holds the profile, and what it has not yet written is missing; or although there is nothing to save
  * @property {boolean} [compress] pack the data on its way; if not given, unless the daemon is on this host and there is much of it
  * @property {Progress} [progress]
  * @property {AbortSignal} [signal]
@@ -108,7 +113,7 @@
  * @typedef {object} LoadOptions
  * @property {string} [snapshotId] the wanted snapshot; the head if not given
  * @property {string} [have] a directory with a former snapshot of the session: what is unchanged comes from it; with `replace` the directory itself if not given
- * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end
+ * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end; without it nothing is replaced, also not what appears meanwhile
  * @property {boolean} [force] replace it although a live browser holds it
  * @property {boolean} [withStorageState] also the storage state that was saved with the snapshot
  * @property {boolean} [compress] have the data packed on its way; if not given, unless the daemon is on this host
@@ -367,11 +372,27 @@ export type Snapshot = {
      * the upload that made it
      */
     uploadId: string;
+    /**
+     * when it was pinned; undefined while it is not
+     */
+    pinTime: Date | undefined;
+    /**
+     * why it is pinned
+     */
+    pinNote: string;
+    /**
+     * when it was deleted; undefined while it is not
+     */
+    deleteTime: Date | undefined;
+    /**
+     * of a deleted one: until when it can be revived
+     */
+    expireTime: Date | undefined;
 };
 /**
  * What happened.
  */
-export type ChangeKind = "SESSION_CREATED" | "SESSION_UPDATED" | "SESSION_TRANSITIONED" | "SESSION_DELETED" | "SESSION_EXPIRED" | "SESSION_UNDELETED" | "SESSION_PURGED" | "STORAGE_STATE_PUT" | "PROFILE_SAVED" | "INVALIDATED";
+export type ChangeKind = "SESSION_CREATED" | "SESSION_UPDATED" | "SESSION_TRANSITIONED" | "SESSION_DELETED" | "SESSION_EXPIRED" | "SESSION_UNDELETED" | "SESSION_PURGED" | "STORAGE_STATE_PUT" | "PROFILE_SAVED" | "PROFILE_RESTORED" | "SNAPSHOT_CHANGED" | "INVALIDATED";
 /**
  * One change, as a watch tells it.
  */
@@ -413,7 +434,7 @@ export type Change = {
      */
     previousState: SessionState | "";
     /**
-     * its head snapshot after the change, for `PROFILE_SAVED`
+     * its head snapshot after the change, for `PROFILE_SAVED` and `PROFILE_RESTORED`; the snapshot that changed, for `SNAPSHOT_CHANGED`
      */
     snapshotId: string;
     /**
@@ -450,7 +471,11 @@ export type SaveExtras = {
      */
     portability?: Partial<Portability> | undefined;
     /**
-     * save although a live browser holds the profile; what it has not yet written is then missing
+     * make the directory the session's head, whatever is its head now and wherever the directory came from; what was the head stays as an earlier snapshot
+     */
+    replace?: boolean | undefined;
+    /**
+     * save although a live browser holds the profile, and what it has not yet written is missing; or although there is nothing to save
      */
     force?: boolean | undefined;
     /**
@@ -501,7 +526,7 @@ export type LoadOptions = {
      */
     have?: string | undefined;
     /**
-     * put the profile in the place of what is there, in one step at the end
+     * put the profile in the place of what is there, in one step at the end; without it nothing is replaced, also not what appears meanwhile
      */
     replace?: boolean | undefined;
     /**

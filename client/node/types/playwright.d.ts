@@ -33,28 +33,33 @@ export function restore(context: Context, storageState: StorageState | string | 
  * Opens a persistent context on a profile, with the session cookies of a storage state.
  *
  * @template {Context} C
- * @param {BrowserType<C>} browserType such as `chromium`
+ * @template O
+ * @param {BrowserType<C, O>} browserType such as `chromium`
  * @param {string} directory the profile
- * @param {Record<string, any> & { args?: string[], storageState?: StorageState | string | Uint8Array }} [options] those of Playwright's
- *   `launchPersistentContext`, and the storage state that was saved with the profile
+ * @param {O & { args?: string[], storageState?: StorageState | string | Uint8Array }} [given] the options of Playwright's `launchPersistentContext`, and the storage state that
+ *   was saved with the profile
  * @returns {Promise<C>}
  */
-export function launch<C extends Context>(browserType: BrowserType<C>, directory: string, { storageState, args, ...options }?: Record<string, any> & {
+export function launch<C extends Context, O>(browserType: BrowserType<C, O>, directory: string, given?: O & {
     args?: string[];
     storageState?: StorageState | string | Uint8Array;
 }): Promise<C>;
 /**
- * Loads a session's profile and starts a browser on it, with its session cookies. A session that nothing was saved in yet starts with a fresh profile.
+ * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If the head was saved without one, those of a
+ * storage state that was put into the session by itself count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
+ * there is one; what else that holds, such as localStorage, has no way into a profile.
  *
  * @template {Context} C
+ * @template O
  * @param {Client} client
  * @param {string} sessionId
- * @param {BrowserType<C>} browserType
- * @param {string} directory where the profile goes; what is there is replaced
- * @param {Record<string, any> & { load?: import('./messages.js').LoadOptions }} [options] Playwright's own, and how to load
+ * @param {BrowserType<C, O>} browserType
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
+ *   and in `load` how to load
  * @returns {Promise<C>}
  */
-export function openContext<C extends Context>(client: Client, sessionId: string, browserType: BrowserType<C>, directory: string, { load, ...options }?: Record<string, any> & {
+export function openContext<C extends Context, O>(client: Client, sessionId: string, browserType: BrowserType<C, O>, directory: string, given?: O & {
     load?: import("./messages.js").LoadOptions;
 }): Promise<C>;
 /**
@@ -87,7 +92,8 @@ export function saveContext(client: Client, sessionId: string, context: Context,
  * What of a Playwright `BrowserType` is used here.
  *
  * @template {Context} C
- * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: any): Promise<C> }} BrowserType
+ * @template [O=any] the options of `launchPersistentContext`
+ * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: O): Promise<C> }} BrowserType
  */
 /**
  * Chromium seals its cookies with a key. With these flags it is one that every machine has, instead of one from a keyring, which does not travel. Every launch on a profile
@@ -127,7 +133,7 @@ export type Context = {
 /**
  * What of a Playwright `BrowserType` is used here.
  */
-export type BrowserType<C extends Context> = {
+export type BrowserType<C extends Context, O = any> = {
     name(): string;
-    launchPersistentContext(directory: string, options?: any): Promise<C>;
+    launchPersistentContext(directory: string, options?: O): Promise<C>;
 };

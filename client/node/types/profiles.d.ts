@@ -16,7 +16,8 @@ export function scan(directory: string, keeps: (path: string) => boolean, known?
  */
 export function diff(base: Entry[], next: Entry[]): Difference;
 /**
- * Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels.
+ * Saves a directory as the session's new head. Only what differs from the snapshot that it came from travels. What it follows is what it came from, which must be the head; with
+ * `replace` it is the head, whatever that is.
  *
  * @param {Connection} connection
  * @param {string} sessionId

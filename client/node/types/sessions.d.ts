@@ -10,20 +10,13 @@ export class StorageStates {
     /** @private */
     private connection;
     /**
-     * Reads the session's storage state.
+     * Reads the session's storage state: what was put last, or saved last with a profile.
      *
      * @param {string} sessionId
      * @param {ReadOptions} [options]
-     * @returns {Promise<{ storageState: any, bytes: Buffer, etag: string, updateTime: Date | undefined, revision: number }>} `storageState` is the JSON
-     *   document, `bytes` the same byte for byte as it was put
+     * @returns {Promise<StoredState>}
      */
-    get(sessionId: string, { minRevision, ...call }?: ReadOptions): Promise<{
-        storageState: any;
-        bytes: Buffer;
-        etag: string;
-        updateTime: Date | undefined;
-        revision: number;
-    }>;
+    get(sessionId: string, options?: ReadOptions): Promise<StoredState>;
     /**
      * Replaces the session's storage state. Counts as a use.
      *
@@ -73,7 +66,7 @@ export class Sessions {
      * @param {ReadOptions} [options]
      * @returns {Promise<Session>}
      */
-    get(sessionId: string, { minRevision, ...call }?: ReadOptions): Promise<Session>;
+    get(sessionId: string, options?: ReadOptions): Promise<Session>;
     /**
      * Reads up to 100 sessions in one consistent read.
      *
@@ -81,7 +74,7 @@ export class Sessions {
      * @param {ReadOptions} [options]
      * @returns {Promise<{ sessions: Session[], missing: string[], revision: number }>} `missing`: the ids that name no live session
      */
-    batchGet(sessionIds: string[], { minRevision, ...call }?: ReadOptions): Promise<{
+    batchGet(sessionIds: string[], options?: ReadOptions): Promise<{
         sessions: Session[];
         missing: string[];
         revision: number;
@@ -118,7 +111,7 @@ export class Sessions {
      *   all given ones must match
      * @returns {AsyncGenerator<Session, void, void>}
      */
-    list({ minRevision, pageSize, states, signal, timeoutSeconds, ...filter }?: ReadOptions & {
+    list(filter?: ReadOptions & {
         businessId?: string;
         email?: string;
         states?: SessionState[];
@@ -136,7 +129,7 @@ export class Sessions {
         businessId: string;
     } | {
         email: string;
-    }, { minRevision, ...call }?: ReadOptions): Promise<Session>;
+    }, options?: ReadOptions): Promise<Session>;
     /**
      * Counts as a use: moves `lastUseTime` and a sliding expiry.
      *
@@ -144,7 +137,7 @@ export class Sessions {
      * @param {TouchOptions} [options]
      * @returns {Promise<{ expireTime: Date | undefined, revision: number }>}
      */
-    touch(sessionId: string, { signal, timeoutSeconds, ...condition }?: TouchOptions): Promise<{
+    touch(sessionId: string, options?: TouchOptions): Promise<{
         expireTime: Date | undefined;
         revision: number;
     }>;
@@ -156,7 +149,7 @@ export class Sessions {
      * @param {WriteOptions & { reason?: string }} [options] `reason`: why, for those who read it; without secrets
      * @returns {Promise<Session>}
      */
-    transition(sessionId: string, to: SessionState, { reason, ...options }?: WriteOptions & {
+    transition(sessionId: string, to: SessionState, options?: WriteOptions & {
         reason?: string;
     }): Promise<Session>;
     /**
@@ -166,7 +159,7 @@ export class Sessions {
      * @param {ReadOptions} [options]
      * @returns {Promise<Session>}
      */
-    resolve(idPrefix: string, { minRevision, ...call }?: ReadOptions): Promise<Session>;
+    resolve(idPrefix: string, options?: ReadOptions): Promise<Session>;
 }
 export type Session = import("./messages.js").Session;
 export type SessionState = import("./messages.js").SessionState;
@@ -190,6 +183,35 @@ export type TouchOptions = CallOptions & {
  */
 export type WriteOptions = TouchOptions & {
     requestId?: string;
+};
+/**
+ * A session's storage state, as it was stored.
+ */
+export type StoredState = {
+    /**
+     * Playwright's document: what `browser.newContext({ storageState })` takes
+     */
+    storageState: {
+        cookies: any[];
+        origins: any[];
+        [more: string]: any;
+    };
+    /**
+     * the same byte for byte, as it was put
+     */
+    bytes: Buffer;
+    /**
+     * the storage state's own: give it back to `put` to make that conditional
+     */
+    etag: string;
+    /**
+     * when it was put or saved
+     */
+    updateTime: Date | undefined;
+    /**
+     * the namespace's revision that the answer reflects
+     */
+    revision: number;
 };
 /**
  * what a caller may set

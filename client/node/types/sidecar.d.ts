@@ -4,17 +4,22 @@
  */
 export function sidecarPath(directory: string): string;
 /**
- * @param {string} directory
+ * @param {Sidecar | undefined} sidecar
  * @param {string} sessionId
- * @param {string} namespace as the client asks for it, empty for the caller's own: what another one calls that may be another namespace
- * @returns {Sidecar | undefined} undefined if there is none that can be read and belongs to the session
+ * @param {string} namespace
+ * @returns {boolean} whether there is one, and it is of that session
  */
-export function readSidecar(directory: string, sessionId: string, namespace: string): Sidecar | undefined;
+export function isOf(sidecar: Sidecar | undefined, sessionId: string, namespace: string): boolean;
+/**
+ * @param {string} directory
+ * @returns {Sidecar | undefined} undefined if there is none that can be read and is sound
+ */
+export function readSidecar(directory: string): Sidecar | undefined;
 /**
  * @param {string} directory
  * @param {Sidecar} sidecar
  */
-export function writeSidecar(directory: string, { namespace, sessionId, snapshotId, manifestRoot, origin, entries }: Sidecar): void;
+export function writeSidecar(directory: string, { namespace, sessionId, snapshotId, manifestRoot, storageState, origin, entries }: Sidecar): void;
 /** @param {string} directory whose sidecar is no longer true */
 export function forgetSidecar(directory: string): void;
 export type Entry = import("./messages.js").Entry;
@@ -23,10 +28,20 @@ export type Entry = import("./messages.js").Entry;
  */
 export type Origin = Partial<import("./messages.js").Portability>;
 export type Sidecar = {
+    /**
+     * as the client asks for it, empty for the caller's own: what another one calls that may be another namespace
+     */
     namespace: string;
     sessionId: string;
+    /**
+     * what the directory held
+     */
     snapshotId: string;
     manifestRoot: Buffer;
+    /**
+     * whether the snapshot is known to carry a storage state
+     */
+    storageState: boolean;
     origin: Origin;
     entries: Entry[];
 };

@@ -70,7 +70,7 @@ export type WatchOptions = {
 /**
  * One event of a watch. `resumeToken` covers everything up to and with it.
  *
- * - `opened`: the watch runs; changes after `revision` follow. It comes again after each reconnection.
+ * - `opened`: the watch runs; changes after `revision` follow, or a reset. It comes again after each reconnection.
  * - `changes`: what happened, in order.
  * - `bookmark`: everything up to `revision` was told.
  * - `reset`: changes may have been missed. Forget everything that the selectors cover and read it anew, at some moment within `spreadSeconds`.

@@ -1,0 +1,225 @@
+// Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
+
+/** @file What callers may give to the verbs: everything else is refused by name before the daemon is spoken to. */
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { test } from 'node:test';
+
+import { api } from '../src/contract.js';
+import { Client, Invalid } from '../src/index.js';
+import { openContext, saveContext } from '../src/playwright.js';
+import { failure } from '../support/failure.js';
+import { peer, refusal } from '../support/peer.js';
+import { temporary } from '../support/trees.js';
+
+const client = new Client('127.0.0.1:1');
+const { sessions } = client;
+const { storageState } = sessions;
+const state = { cookies: [], origins: [] };
+const nowhere = '/nowhere/profile';
+
+/** Each verb, with options to be put last. */
+const verbs = /** @type {Record<string, (options: any) => Promise<any> | any>} */ ({
+  'sessions.create': (options) => sessions.create({ businessId: 'b' }, options),
+  'sessions.get': (options) => sessions.get('s', options),
+  'sessions.batchGet': (options) => sessions.batchGet(['s'], options),
+  'sessions.update': (options) => sessions.update('s', { email: 'x' }, options),
+  'sessions.delete': (options) => sessions.delete('s', options),
+  'sessions.undelete': (options) => sessions.undelete('s', options),
+  'sessions.list': (options) => sessions.list(options).next(),
+  'sessions.active': (options) => sessions.active({ businessId: 'b' }, options),
+  'sessions.touch': (options) => sessions.touch('s', options),
+  'sessions.transition': (options) => sessions.transition('s', 'ACTIVE', options),
+  'sessions.resolve': (options) => sessions.resolve('s', options),
+  'sessions.storageState.get': (options) => storageState.get('s', options),
+  'sessions.storageState.put': (options) => storageState.put('s', state, options),
+  load: (options) => client.load('s', nowhere, options),
+  save: (options) => client.save('s', nowhere, options),
+  saveStatus: (options) => client.saveStatus('s', 'u', options),
+  snapshots: (options) => client.snapshots('s', options).next(),
+  snapshot: (options) => client.snapshot('s', options),
+  restore: (options) => client.restore('s', options),
+  pin: (options) => client.pin('s', options),
+  unpin: (options) => client.unpin('s', options),
+  deleteSnapshot: (options) => client.deleteSnapshot('s', 'x', options),
+  undeleteSnapshot: (options) => client.undeleteSnapshot('s', 'x', options),
+  diff: (options) => client.diff('s', options),
+  watch: async (options) => client.watch(options),
+  invalidate: (options) => client.invalidate([{ sessionId: 's' }], options),
+  serverInfo: (options) => client.serverInfo(options),
+});
+
+/**
+ * @param {Promise<unknown>} call
+ * @param {string} message
+ */
+async function isRefused(call, message) {
+  const error = await failure(call);
+  assert.ok(error instanceof Invalid, `${error.stack}`);
+  assert.deepEqual([error.reason, error.code], ['INVALID_FIELD', 'INVALID_ARGUMENT']);
+  assert.ok(error.message.includes(message), `${error.message}\n${message}`);
+  assert.equal(error.violations.length, 1);
+  assert.ok(error.message.includes(error.violations[0].description));
+}
+
+test('every verb refuses an option that it does not know, by name, and says which it knows', async () => {
+  const names = (/** @type {any} */ of, /** @type {string} */ before) =>
+    Object.getOwnPropertyNames(of)
+      .filter((name) => !['constructor', 'one', 'close', 'namespace', 'change', 'mark'].includes(name))
+      .map((name) => before + name);
+  const all = [
+    ...names(Client.prototype, ''),
+    ...names(Object.getPrototypeOf(Client.prototype), ''),
+    ...names(Object.getPrototypeOf(sessions), 'sessions.'),
+    ...names(Object.getPrototypeOf(storageState), 'sessions.storageState.'),
+  ];
+  assert.deepEqual(Object.keys(verbs).sort(), all.sort());
+  for (const [verb, call] of Object.entries(verbs)) {
+    await isRefused(call({ overwrite: true }), `${verb}: there is no option overwrite: choose from `);
+    await isRefused(call({ signal: 'stop' }), `${verb}: signal is a string, and must be an AbortSignal`);
+    await isRefused(call(null), `${verb}: its options are null, and must be an object`);
+    await isRefused(call(new Uint8Array(1)), `${verb}: its options are bytes, and must be an object`);
+  }
+  await isRefused(
+    sessions.create(/** @type {any} */ ({ sesionId: 's', businessId: 'b' })),
+    'no option sesionId: choose from sessionId, businessId, email, labels,',
+  );
+  await isRefused(sessions.update('s', /** @type {any} */ ({ emial: 's' })), 'no option emial: choose from businessId, email,');
+  await isRefused(sessions.active(/** @type {any} */ ({ business: 's' })), 'no option business: choose from businessId, email');
+  await isRefused(
+    client.save('s', nowhere, { portability: /** @type {any} */ ({ browser: 'x' }) }),
+    'save: there is no option portability.browser: choose from os, brand,',
+  );
+  await isRefused(
+    client.invalidate([{}, /** @type {any} */ ({ session: 's' })]),
+    'invalidate: there is no option selectors[1].session: choose from sessionId,',
+  );
+  await isRefused(verbs.watch({ selectors: [{ constructor: 's' }] }), 'watch: there is no option selectors[0].constructor');
+  assert.throws(
+    () => new Client('127.0.0.1:1', /** @type {any} */ ({ timeout: 5 })),
+    /new Client: there is no option timeout: choose from namespace, token, tls,/,
+  );
+  assert.throws(
+    () => new Client('127.0.0.1:1', /** @type {any} */ ({ tls: { caFile: 'x' } })),
+    /no option tls\.caFile: choose from ca, cert, key, serverName/,
+  );
+});
+
+test('what is of another type than it must be is refused by name, and not shown', async () => {
+  const wrong = /** @type {any} */ (42);
+  for (const [call, message] of /** @type {[Promise<any>, string][]} */ ([
+    [sessions.get(wrong), 'sessions.get: sessionId is the number 42, and must be a string'],
+    [sessions.get(/** @type {any} */ (undefined)), 'sessions.get: sessionId is undefined, and must be a string'],
+    [sessions.create({ businessId: wrong }), 'sessions.create: businessId is the number 42, and must be a string'],
+    [
+      sessions.create({ businessId: 'b', labels: { tier: wrong } }),
+      'sessions.create: labels must be an object whose values are strings, and labels["tier"] is the number 42',
+    ],
+    [sessions.create({ businessId: 'b', labels: /** @type {any} */ (['a']) }), 'labels is an array, and must be an object'],
+    [sessions.create({ businessId: 'b', labels: /** @type {any} */ ('a=b') }), 'labels is a string, and must be an object'],
+    [sessions.create({ businessId: 'b', email: /** @type {any} */ ({ at: 'ann@example.com' }) }), 'email is an object, and must be a string'],
+    [sessions.create({ businessId: 'b', ttlSeconds: /** @type {any} */ ('3600') }), 'ttlSeconds is a string, and must be a number'],
+    [sessions.create({ businessId: 'b', ttlSeconds: NaN }), 'ttlSeconds is the number NaN, and must be a number'],
+    [sessions.batchGet(/** @type {any} */ ('s')), 'sessionIds is a string, and must be an array of strings'],
+    [sessions.batchGet(/** @type {any} */ (['s', 1])), 'sessionIds must be an array of strings, and sessionIds[1] is the number 1'],
+    [
+      sessions
+        .list({ states: /** @type {any} */ ('ACTIVE') })
+        .next()
+        .then(),
+      'states is a string, and must be an array of strings',
+    ],
+    [sessions.list({ pageSize: 1.5 }).next().then(), 'pageSize is the number 1.5, and must be a whole number, from 0'],
+    [sessions.transition('s', wrong), 'to is the number 42, and must be a string'],
+    [sessions.touch('s', { leaseToken: /** @type {any} */ (5n) }), 'leaseToken is a bigint, and must be a whole number'],
+    [sessions.get('s', { timeoutSeconds: -1 }), 'timeoutSeconds is the number -1, and must be a number of seconds, from 0'],
+    [storageState.put('s', wrong), 'storageState is the number 42, and must be what Playwright'],
+    [client.load(wrong, nowhere), 'load: sessionId is the number 42'],
+    [client.load('s', ''), 'load: directory is empty, and must be a path'],
+    [client.save('s', /** @type {any} */ (new URL('file:///x'))), 'save: directory is an object, and must be a path'],
+    [client.save('s', nowhere, { include: /** @type {any} */ ('Cache') }), 'save: include is a string, and must be an array of strings'],
+    [client.save('s', nowhere, { replace: /** @type {any} */ ('yes') }), 'save: replace is a string, and must be true or false'],
+    [client.save('s', nowhere, { portability: /** @type {any} */ ('linux') }), 'save: portability is a string, and must be an object'],
+    [client.load('s', nowhere, { progress: /** @type {any} */ ({}) }), 'load: progress is an object, and must be a function'],
+    [client.invalidate(/** @type {any} */ ({ sessionId: 's' })), 'invalidate: selectors is an object, and must be an array of objects'],
+    [client.invalidate(/** @type {any} */ (['s'])), 'invalidate: selectors[0] is a string, and must be an object'],
+    [verbs.watch({ resumeToken: 'abc' }), 'watch: resumeToken is a string, and must be bytes, such as a Buffer'],
+    [openContext(client, wrong, /** @type {any} */ ({}), nowhere), 'openContext: sessionId is the number 42'],
+    [
+      openContext(client, 's', /** @type {any} */ ({}), nowhere, { load: /** @type {any} */ ({ overwrite: true }) }),
+      'openContext: there is no option load.overwrite',
+    ],
+    [
+      saveContext(client, 's', /** @type {any} */ ({}), nowhere, /** @type {any} */ ({ overwrite: true })),
+      'saveContext: there is no option overwrite',
+    ],
+  ])) {
+    await isRefused(call, message);
+  }
+  const secret = { token: 'secret' };
+  for (const make of [() => new Client(/** @type {any} */ (secret)), () => new Client('127.0.0.1:1', { token: /** @type {any} */ (['secret']) })])
+    assert.throws(make, (error) => error instanceof Invalid && !error.message.includes('secret'));
+  assert.throws(
+    () => new Client('127.0.0.1:1', { tls: /** @type {any} */ ('yes') }),
+    /tls is a string, and must be true, false or \{ ca, cert, key, serverName \}/,
+  );
+});
+
+test('what is not given, or given as undefined, is not missed', async (t) => {
+  const directory = temporary(t);
+  fs.writeFileSync(`${directory}/f`, '');
+  const getSession = (/** @type {any} */ _, /** @type {any} */ answer) => answer(null, { session: { id: 's' }, revision: '1' });
+  const { client: served } = await peer(t, { SessionService: { getSession } }, { client: { namespace: undefined, patienceSeconds: Infinity } });
+  assert.equal((await served.sessions.get('s', { signal: undefined, minRevision: undefined })).id, 's');
+  assert.equal((await served.sessions.get('s', { signal: AbortSignal.timeout(60_000), timeoutSeconds: 5, minRevision: 0 })).id, 's');
+});
+
+test('the target comes from the environment when none is given', async (t) => {
+  const { CLOAKROOM_TARGET: former } = process.env;
+  t.after(() => {
+    if (former === undefined) delete process.env.CLOAKROOM_TARGET;
+    else process.env.CLOAKROOM_TARGET = former;
+  });
+  const targetOf = (/** @type {any[]} */ ...args) => {
+    const one = /** @type {any} */ (new Client(...args));
+    one.close();
+    return one.connection.target;
+  };
+  process.env.CLOAKROOM_TARGET = 'http://a.example:7000';
+  assert.equal(targetOf(), 'a.example:7000');
+  assert.equal(targetOf(undefined, { namespace: 'n' }), 'a.example:7000');
+  assert.equal(targetOf('b.example:7000'), 'b.example:7000');
+  process.env.CLOAKROOM_TARGET = '';
+  assert.equal(targetOf(), '127.0.0.1:7700');
+  delete process.env.CLOAKROOM_TARGET;
+  assert.equal(targetOf(), '127.0.0.1:7700');
+});
+
+test("what the daemon says of its calls is said in this client's words", async (t) => {
+  const more = /** @type {[string, object][]} */ ([
+    ['google.rpc.BadRequest', { fieldViolations: [{ field: 'states', description: 'GetSession tells of one' }] }],
+    ['google.rpc.Help', { links: [{ description: 'ask GetSaveStatus' }] }],
+  ]);
+  const message = 'there is no session s: ListSessions shows those there are, CreateSession makes one; UndeleteSession, LoadProfile, IndexedDB';
+  const getSession = (/** @type {any} */ _, /** @type {any} */ answer) => answer(refusal('NOT_FOUND', 'SESSION_NOT_FOUND', { message, more }));
+  const { client: served } = await peer(t, { SessionService: { getSession } });
+  const error = await failure(served.sessions.get('s'));
+  assert.equal(
+    error.message,
+    'there is no session s: sessions.list shows those there are, sessions.create makes one; sessions.undelete, load, IndexedDB; ' +
+      'states: sessions.get tells of one; ask saveStatus',
+  );
+  assert.equal(error.violations[0].description, 'sessions.get tells of one');
+});
+
+test('every call of the contract has its name here', async (t) => {
+  // Of which `invalidate` is a word like any other.
+  const rpcs = Object.values(api).flatMap(({ service }) => Object.keys(service ?? {}).filter((name) => name !== 'Invalidate'));
+  assert.ok(rpcs.length > 15 && rpcs.includes('GetSession'));
+  const getSession = (/** @type {any} */ _, /** @type {any} */ answer) =>
+    answer(refusal('NOT_FOUND', 'SESSION_NOT_FOUND', { message: rpcs.join(' ') }));
+  const { client: served } = await peer(t, { SessionService: { getSession } });
+  const { message } = await failure(served.sessions.get('s'));
+  for (const name of message.split(' ')) assert.ok(Object.hasOwn(verbs, name), name);
+});
