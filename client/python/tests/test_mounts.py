@@ -24,6 +24,7 @@ from daemon import Daemon
 from cloakroom import Client, Mount, PruneResult, errors, install
 from cloakroom.connection import Connection
 from cloakroom.sidecar import Sidecar
+from cloakroom.tree import FILE
 
 LEAF = 4096
 FILES = {"Default/Cookies": b"logged in", "Default/big": random.Random(1).randbytes(40 * LEAF), "Local State": b"{}"}
@@ -79,7 +80,8 @@ def fill(top: Path, files: dict[str, bytes]) -> None:
 async def saved(client: Client, session: str) -> Path:
     """Begins a session by a mount, which is saved and released; answers where it was."""
     async with client.mount(session) as mount:
-        fill(mount.directory, FILES)
+        fill(mount.directory, {**FILES, "Default/Cache/f": b"dropped"})
+        (mount.directory / "link").symlink_to("Default")
         await mount.save(storage_state=STATE)
         return mount.directory
 
@@ -139,7 +141,8 @@ async def test_mount_current_touches_nothing(
 ) -> None:
     first = await saved(client, session)
     before, told = times(first.parent), list[tuple[int, int]]()
-    assert {"profile", "profile.cloakroom.json", "profile/Default/Cookies"} < before.keys()
+    assert {"profile", "profile.cloakroom.json", "profile/Default/Cookies", "profile/link"} < before.keys()
+    assert "profile/Default/Cache/f" in before
     monkeypatch.setattr(install, "Space", lambda _: pytest.fail("a workspace was made"))
     monkeypatch.setattr(Connection, "unary", lambda *_: pytest.fail("there is one call only"))
     real, kinds = Connection.download, list[str]()
@@ -182,11 +185,14 @@ async def test_mount_two_never_share(client: Client, daemon: Daemon, session: st
         assert one.content_bytes == 0
         with worker(daemon, session, root) as (_, theirs, base, size):
             assert (base, size) == ("", whole)
-            assert scan(theirs) == scan(one.directory)
+            assert sum(map(len, FILES.values())) == sum(e.size for e in scan(theirs).values() if e.kind == FILE)
             async with client.mount(session) as two:
-                assert len({one.directory, theirs, two.directory}) == 3
+                again = {theirs, two.directory}
+                assert len(again | {one.directory}) == 3
                 assert (two.base_snapshot_id, two.content_bytes) == ("", whole)
                 assert await equals_the_head(client, two, tmp_path)
+        async with client.mount(session) as three:
+            assert three.directory in again and three.content_bytes == 0
     mounts = await asyncio.gather(*(client.mount(session) for _ in range(5)))
     assert len({mount.directory for mount in mounts}) == 5
     for mount in mounts:
@@ -230,13 +236,17 @@ async def test_mount_discard(client: Client, session: str, root: Path, tmp_path:
     head = (await client.sessions.get(session)).session.head_snapshot_id
     mount = await client.mount(session)
     fill(mount.directory, {"Default/Cookies": b"changed", "added": b"added"})
+    (mount.directory / "Local State").unlink()
     await mount.discard()
     await mount.release()
     with pytest.raises(errors.LocalError, match="was released") as caught:
         await mount.save()
     assert caught.value.reason == "MOUNT_RELEASED"
-    with pytest.raises(errors.LocalError):
+    with pytest.raises(errors.LocalError, match="MOUNT_RELEASED"):
         _ = mount.directory
+    browser: Any = None
+    with pytest.raises(errors.LocalError, match="MOUNT_RELEASED"):
+        await mount.open_context(browser)
     assert (await client.sessions.get(session)).session.head_snapshot_id == head
     async with client.mount(session) as mount:
         assert mount.directory == first

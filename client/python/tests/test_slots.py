@@ -6,9 +6,11 @@ import gc
 import inspect
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from test_mounts import HOST, claim_of, ended, fill
 
 from cloakroom import Client, PruneResult, errors, playwright, slots, sync
 from cloakroom.capture import Capture
+from cloakroom.install import Workshop
 from cloakroom.mount import SaveOptions
 from cloakroom.sidecar import Sidecar, holds
 from cloakroom.slots import Claim, home, prune, take
@@ -267,6 +270,12 @@ def test_what_holds_still(change: Any, same: bool, tmp_path: Path) -> None:
     assert not holds(top, entries, "full"), "caches belong to it"
     assert not holds(top, entries, "of a newer client")
     assert not holds(tmp_path / "nowhere", entries, "default")
+    assert not holds(top, entries, None)
+    shutil.rmtree(top / "Default" / "Cache")
+    for path, mtime in times:
+        os.utime(path, ns=(mtime, mtime))
+    assert holds(top, entries, None) == (same and holds(top, entries, "full"))
+    assert holds(top, entries, None) == same
 
 
 def test_what_was_saved_at_once_is_hashed_and_not_loaded_again(tmp_path: Path) -> None:
@@ -309,11 +318,62 @@ async def test_what_another_language_left_of_a_load_is_in_nobodys_way(daemon: Da
     async with Client(daemon.target) as client:
         session = (await client.sessions.create("b")).session.id
         slot = tmp_path / "mounts" / "-" / session / "0000dead"
-        fill(slot, {".profile.cloakroom-load/former/f": b"f", f"claim.{HOST}.{ended()}.1": b""})
-        async with client.mount(session, root=tmp_path) as mount:
-            assert mount.directory.parent == slot and list(mount.directory.iterdir()) == []
-            fill(mount.directory, PLAIN)
-            await mount.save()
+        left_there = {".profile.cloakroom-load/former/f": b"f", "storage-state.json": b"{}"}
+        fill(slot, {**left_there, "profile/f": b"f", f"claim.{HOST}.{ended()}.1": b""})
+        taken = take(slot.parent)
+        assert taken.profile.parent == slot and not (slot / "storage-state.json").exists()
+        taken.release()
+        for _ in range(2):
+            fill(slot, left_there)
+            async with client.mount(session, root=tmp_path) as mount:
+                assert mount.directory.parent == slot
+                assert {path.name for path in slot.iterdir()} - {"profile.cloakroom.json"} == {
+                    "profile",
+                    claim_of(slot),
+                }
+                if not mount.snapshot:
+                    assert list(mount.directory.iterdir()) == []
+                    fill(mount.directory, PLAIN)
+                    await mount.save()
+        assert mount.snapshot is not None and mount.content_bytes == 0
+
+
+async def test_who_is_cancelled_twice_leaves_nothing_that_writes(tmp_path: Path) -> None:
+    async def load(busy: threading.Event, going: threading.Event, done: list[str]) -> None:
+        def job() -> None:
+            busy.set()
+            going.wait()
+            done.append(str(shop.work))
+
+        async with Workshop(tmp_path / "p", replace=True) as shop:
+            await shop.run(job)
+
+    busy, going, done = threading.Event(), threading.Event(), list[str]()
+    loading = asyncio.ensure_future(load(busy, going, done))
+    await asyncio.to_thread(busy.wait)
+    for _ in range(3):
+        loading.cancel()
+        await asyncio.sleep(0.02)
+        assert not loading.done() and not done
+    going.set()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert len(done) == 1 and list(tmp_path.iterdir()) == []
+
+
+async def test_a_plain_load_in_place_leaves_nothing_else_there(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        place = tmp_path / "p"
+        fill(place, PLAIN)
+        await client.save(session, place)
+        loaded = await client.load(session, place, replace=True)
+        assert loaded.content_bytes == 0 and not (place / "Default" / "Cache").exists()
+        before = [(path, path.lstat()) for path in (*place.rglob("*"), Sidecar.path(place), tmp_path)]
+        await client.load(session, place, replace=True)
+        for path, stat in before:
+            now = path.lstat()
+            assert (now.st_ino, now.st_mtime_ns, now.st_ctime_ns) == (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 async def test_a_release_waits_for_the_save_that_runs(daemon: Daemon, tmp_path: Path) -> None:

@@ -61,10 +61,16 @@ class Workshop:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        try:
-            await asyncio.shield(self.run(self._close))
-        finally:
-            self._thread.shutdown(wait=False)
+        closing, cancelled = asyncio.ensure_future(self.run(self._close)), False
+        while not closing.done():  # who is cancelled, however often, has nothing that goes on writing
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError:
+                cancelled = True
+        self._thread.shutdown(wait=False)
+        if cancelled:
+            raise asyncio.CancelledError
+        closing.result()
 
     def _open(self) -> None:
         with file_system():
@@ -97,15 +103,18 @@ class Workshop:
             advice = "close it before replacing the directory"
             raise LocalError(f"process {process} runs a browser on {top}: {advice}", reason="PROFILE_BUSY")
 
-    def install(self, loaded: Loaded, source: Path | None, sidecar: Sidecar, same: str | None = None) -> None:
+    def install(
+        self, loaded: Loaded, source: Path | None, sidecar: Sidecar, *, same: bool = False, policy: str | None = None
+    ) -> None:
         """Completes the work with the base's files in `source` and puts it in its place; the sidecar follows.
 
-        `same` is the capture policy of a snapshot that is the base itself: then there may be nothing to do.
+        If that is the `same` snapshot as the base, there may be nothing to do. With a capture policy, what does not
+        travel under it may be there too.
         """
         top = self._directory
         with file_system():
             self._check()
-            if source == top and same is not None and holds(top, loaded.entries, same):
+            if source == top and same and holds(top, loaded.entries, policy):
                 return
             shop = self.work.parent
             if source == top:

@@ -169,7 +169,9 @@ class Mounts(Profiles):
                     with_storage_state=with_storage_state,
                     min_revision=min_revision,
                     progress=progress,
+                    _beside=True,
                 )
+                await asyncio.to_thread(slot.tidy)
             except ProfileEmpty:
                 await asyncio.to_thread(slot.clear)
                 return Mount(self, session_id, slot, None)

@@ -172,6 +172,7 @@ class Profiles:
         min_revision: int = 0,
         compress: bool | None = None,
         progress: Progress | None = None,
+        _beside: bool = False,
     ) -> LoadResult:
         """Loads a session's head, or the named snapshot, into a directory, which appears whole or not at all.
 
@@ -201,8 +202,9 @@ class Profiles:
                             progress(loader.done_bytes, loader.begin.content_bytes)
                 snapshot, based = loader.begin.snapshot, loader.begin.base_snapshot_id
                 sidecar = Sidecar.after(link.namespace, session_id, snapshot)
-                same = snapshot.portability.capture_policy if based == snapshot.id else None
-                await shop.run(shop.install, loader.loaded(), source if based else None, sidecar, same)
+                policy = snapshot.portability.capture_policy if _beside else None
+                here = source if based else None
+                await shop.run(shop.install, loader.loaded(), here, sidecar, same=based == snapshot.id, policy=policy)
             for obstacle in obstacles(snapshot.portability):
                 warnings.warn(f"{top}: {obstacle}", PortabilityWarning, stacklevel=2)
             state = bytes(loader.storage_state) if snapshot.has_storage_state and with_storage_state else None

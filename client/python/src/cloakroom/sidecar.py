@@ -168,25 +168,32 @@ def _from_json(body: dict[str, Any]) -> Entry:
 
 
 class _Known(Capture):
-    """The rules of a policy, and what is known to be kept, perhaps by the globs of who saved it."""
+    """The rules of a policy for a directory in which nothing else may be kept than what is known.
 
-    def __init__(self, policy: str, known: Container[str]) -> None:
-        super().__init__(policy)
-        self._known = known
+    That may be kept by the globs of who saved it. Without a policy everything is kept.
+    """
+
+    def __init__(self, policy: str | None, known: Container[str]) -> None:
+        super().__init__(policy if policy in policies() else "full")
+        self._known, self._all = known, policy is None
 
     def verdict(self, path: str) -> bool:
-        return path in self._known or super().verdict(path)
+        if path in self._known:
+            return True
+        if self._all or super().verdict(path):
+            raise LookupError(path)  # before it is read: it may be much
+        return False
 
 
-def holds(directory: Path, entries: Mapping[str, Entry], policy: str) -> bool:
-    """Whether a directory is these entries to the last detail; what does not travel under the policy may be there too.
+def holds(directory: Path, entries: Mapping[str, Entry], policy: str | None) -> bool:
+    """Whether a directory is these entries to the last detail; what does not travel under a policy may be there too.
 
     The lock of a browser may not, for it may keep the next one from starting.
     """
     if locked(directory):
         return False
-    rules = _Known(policy if policy in policies() else "full", entries)
-    with suppress(LocalError):
+    rules = _Known(policy, entries)
+    with suppress(LocalError, LookupError):
         found = walk(directory, rules, entries)
         return found.keys() == entries.keys() and not any(now.differs(entries[path]) for path, now in found.items())
     return False

@@ -8,6 +8,7 @@ The layout and the steps are laid down in `client/vectors/README.md`, for proces
     ROOT/mounts/NAMESPACE/SESSION/SLOT/claim.HOST.PID.START  a process has it
 
 A slot has exactly one claim. Taking it is one rename, so that of several takers one has it and the others find nothing.
+The claim's time says since when it is free, or was before it was taken.
 """
 
 import os
@@ -25,19 +26,24 @@ from typing import NamedTuple
 from .capture import alive, running_browser
 from .errors import LocalError
 from .results import PruneResult
+from .sidecar import Sidecar
 from .tree import file_system
 from .workshop import remove_tree
 
 #: The environment variable that says where mounts are.
 ROOT = "CLOAKROOM_MOUNTS"
 _PROFILE, _FREE = "profile", "claim.free"
+#: What `cloakroom exec` works with; it has cookies in it.
+_STATE = "storage-state.json"
 _SLOT = re.compile("[0-9a-f]{8}")
+_CLAIMS = "claim."
 _CLAIM = re.compile(r"claim\.(?P<host>[0-9a-f]{8})\.(?P<process>[0-9]+)\.(?P<start>[0-9]+)")
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAMESPACE = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 _OWN = "-"  # no namespace starts with it
 _SPARE = 2  # free slots of one session that are kept
 _HOUR = 3600.0
+_TRIES = 64
 
 
 class Claim(NamedTuple):
@@ -82,8 +88,13 @@ class Slot:
     def clear(self) -> None:
         """Leaves nothing in it but an empty directory."""
         with file_system():
-            _empty(self._path, self._claim)
+            _empty(self._path)
             self.profile.mkdir(mode=0o700)
+
+    def tidy(self) -> None:
+        """Removes what loads that were killed left beside the directory, in whatever language."""
+        with file_system():
+            _empty(self._path, self.profile, Sidecar.path(self.profile))
 
 
 def home(root: str | os.PathLike[str] | None, namespace: str, session_id: str) -> Path:
@@ -116,8 +127,9 @@ def take(sessions: Path) -> Slot:
     with file_system():
         for claim in _claims(sessions):
             if claim.is_left() and (mine := _taken(claim)):
-                os.utime(mine)
-                return Slot(mine.parent)
+                slot = Slot(mine.parent)
+                mine.with_name(_STATE).unlink(missing_ok=True)
+                return slot
         return _new(sessions)
 
 
@@ -143,7 +155,7 @@ def _claims(sessions: Path) -> list[Claim]:
     found = []
     for slot in _slots(sessions):
         with suppress(FileNotFoundError, NotADirectoryError):
-            names = [name for name in os.listdir(slot) if name.startswith("claim.")]
+            names = [name for name in os.listdir(slot) if name.startswith(_CLAIMS)]
             if len(names) == 1:  # without one, somebody is just making it
                 found.append(Claim(slot / names[0], (slot / names[0]).lstat().st_mtime_ns))
     return sorted(found, key=lambda claim: claim.mtime_ns, reverse=True)
@@ -158,7 +170,7 @@ def _abandoned(sessions: Path) -> Iterator[Path]:
     """Slots whose makers, or removers, died over it."""
     for slot in _slots(sessions):
         with suppress(FileNotFoundError, NotADirectoryError):
-            claimed = any(name.startswith("claim.") for name in os.listdir(slot))
+            claimed = any(name.startswith(_CLAIMS) for name in os.listdir(slot))
             if not claimed and _is_old(slot) and not running_browser(slot / _PROFILE):
                 yield slot
 
@@ -175,18 +187,23 @@ def _taken(claim: Claim) -> Path | None:
     except FileNotFoundError:
         return None
     if running_browser(mine.with_name(_PROFILE)):
-        mine.rename(claim.path)
+        mine.rename(claim.path.with_name(_FREE))
         return None
     return mine
 
 
 def _new(sessions: Path) -> Slot:
+    tries = _TRIES
     while True:
         slot = sessions / secrets.token_hex(4)
-        with suppress(FileExistsError):
+        try:
             _make(slot)
             os.close(os.open(slot / _own(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             return Slot(slot)
+        except (FileExistsError, FileNotFoundError):  # the name is taken, or what was empty is being removed
+            tries -= 1
+            if not tries:
+                raise
 
 
 def _make(directory: Path) -> None:
@@ -220,7 +237,7 @@ def _removed(claim: Claim) -> int | None:
     if mine is None:
         return None
     if mine.lstat().st_mtime_ns != claim.mtime_ns:
-        mine.rename(claim.path)
+        mine.rename(claim.path.with_name(_FREE))
         return None
     return _remove(mine.parent, mine)
 
@@ -231,17 +248,21 @@ def _remove(slot: Path, claim: Path) -> int:
     with suppress(FileNotFoundError):
         for folder, _, files in os.walk(slot):
             size += sum(os.lstat(f"{folder}/{name}").st_size for name in files)
-        _empty(slot, claim)
+        _empty(slot)
         claim.unlink(missing_ok=True)
         slot.rmdir()
     return size
 
 
-def _empty(slot: Path, claim: Path) -> None:
-    for path in slot.iterdir():
+def _empty(slot: Path, *kept: Path) -> None:
+    """Removes what is in a slot but its claim, and what is kept; the sidecar before what it describes."""
+    sidecar = Sidecar.path(slot / _PROFILE)
+    for path in sorted(slot.iterdir(), key=lambda path: path != sidecar):
+        if path in kept or path.name.startswith(_CLAIMS):
+            continue
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
-        elif path != claim:
+        else:
             path.unlink()
 
 
