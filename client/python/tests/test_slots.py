@@ -276,6 +276,10 @@ def test_what_holds_still(change: Any, same: bool, tmp_path: Path) -> None:
         os.utime(path, ns=(mtime, mtime))
     assert holds(top, entries, None) == (same and holds(top, entries, "full"))
     assert holds(top, entries, None) == same
+    fill(top, {"Default/LOCK": b""})  # travels under no policy
+    for path, mtime in times:
+        os.utime(path, ns=(mtime, mtime))
+    assert holds(top, entries, "full") == same and not holds(top, entries, None)
 
 
 def test_what_was_saved_at_once_is_hashed_and_not_loaded_again(tmp_path: Path) -> None:
@@ -342,7 +346,7 @@ async def test_who_is_cancelled_twice_leaves_nothing_that_writes(tmp_path: Path)
     async def load(busy: threading.Event, going: threading.Event, done: list[str]) -> None:
         def job() -> None:
             busy.set()
-            going.wait()
+            going.wait(20)
             done.append(str(shop.work))
 
         async with Workshop(tmp_path / "p", replace=True) as shop:
