@@ -124,7 +124,7 @@ table::settings! {
         redis_url: Option<Hidden> = "", optional(hidden());
         /// The Redis at `blobs.redis_url` is a Redis Cluster. Without that URL `metadata.redis_cluster` counts.
         redis_cluster: bool = "false", switch();
-        /// For memory: most bytes of all profiles together. What is over it is refused (STORAGE_FULL).
+        /// For memory: most bytes of all profiles together. What is over it is refused as `STORAGE_FULL`.
         memory_size: usize = "1GiB", size(MIB, MIB * MIB);
         /// Memory for unpacked content that further loads may want.
         frame_cache: usize = "64MiB", size(0, MIB * MIB);

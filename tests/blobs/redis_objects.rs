@@ -86,14 +86,14 @@ async fn a_writer_that_died_leaves_nothing_to_see_and_chunks_to_find() {
     let blobs = at(&server.url());
     blobs.probe().await.unwrap();
     let chunks = async || keys(&server).await.into_iter().filter(|key| key.starts_with("cloakroom:blob:{p/c/1}:c:")).collect::<BTreeSet<_>>();
-    // Cut off in its middle, as by the end of the process.
-    {
-        let writing = blobs.put_new("c/1", noise(96 * MIB));
-        tokio::pin!(writing);
-        while chunks().await.is_empty() {
-            assert!(tokio::time::timeout(Duration::from_millis(1), &mut writing).await.is_err(), "it was not cut off");
-        }
+    // A runtime that ends takes everything with it in its middle, as the end of a process does.
+    let url = server.url();
+    let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    dying.spawn(async move { at(&url).put_new("c/1", noise(96 * MIB)).await });
+    while chunks().await.is_empty() {
+        tokio::task::yield_now().await;
     }
+    dying.shutdown_background();
     let orphans = chunks().await;
     assert!(!orphans.is_empty() && orphans.len() < 96);
     assert_eq!((blobs.get("c/1").await.unwrap(), blobs.length("c/1").await.unwrap()), (None, None));
@@ -107,6 +107,25 @@ async fn a_writer_that_died_leaves_nothing_to_see_and_chunks_to_find() {
     let (own, others): (BTreeSet<_>, BTreeSet<_>) = chunks().await.into_iter().partition(|key| key.contains(&format!(":c:{upload}:")));
     assert_eq!(own.len(), 3);
     assert!(others.is_superset(&orphans));
+}
+
+#[tokio::test]
+async fn a_write_that_its_caller_gives_up_leaves_nothing() {
+    let server = Redis::start(Options::default()).await;
+    let blobs = at(&server.url());
+    blobs.probe().await.unwrap();
+    let bytes = noise(96 * MIB);
+    {
+        let writing = blobs.put_new("c/1", bytes);
+        tokio::pin!(writing);
+        while keys(&server).await.is_empty() {
+            assert!(tokio::time::timeout(Duration::from_millis(1), &mut writing).await.is_err(), "it was not given up in its middle");
+        }
+    }
+    // The daemon's end waits for it.
+    blobs.close().await;
+    assert_eq!(keys(&server).await, BTreeSet::new());
+    assert_eq!(blobs.get("c/1").await.unwrap(), None);
 }
 
 #[tokio::test]

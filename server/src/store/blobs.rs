@@ -127,6 +127,13 @@ impl Blobs {
         }
     }
 
+    /// Lets end what goes on without its caller, at most two seconds. Nothing is to be asked of the store after that.
+    pub async fn close(&self) {
+        if let Way::Redis(objects) = &self.way {
+            objects.close().await;
+        }
+    }
+
     /// How many requests were made since it was opened.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -63,8 +63,11 @@ impl Opened {
 #[macro_export]
 macro_rules! blob_conformance {
     ($opened:expr) => {
+        $crate::blob_conformance! { @rules [tests [$opened]] }
+    };
+    (@rules [$make:ident [$($given:tt)*]]) => {
         $crate::blob_conformance! {
-            @tests [$opened]
+            @$make [$($given)*]
             a_store_passes_its_own_probe
             what_was_created_is_read_back_by_everybody
             every_size_is_read_back
@@ -87,10 +90,23 @@ macro_rules! blob_conformance {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $rule() {
-                $crate::store::blobs::conformance::$rule(&$opened).await;
+                $crate::store::blobs::conformance::rules::$rule(&$opened).await;
             }
         )+
     };
+    (@functions [] $($rule:ident)+) => {
+        $(
+            #[doc = concat!("The rule `", stringify!($rule), "`.")]
+            pub async fn $rule(store: &super::Opened) {
+                super::$rule(store).await;
+            }
+        )+
+    };
+}
+
+/// The rules, for a runner that wants to call them one by one.
+pub mod rules {
+    crate::blob_conformance! { @rules [functions []] }
 }
 
 /// Bytes that tell where in which object they lie.
@@ -102,16 +118,14 @@ async fn create(blobs: &Blobs, name: &str, bytes: &Bytes) {
     assert_eq!(blobs.put_new(name, bytes.clone()).await.unwrap(), Put::Created, "{name}");
 }
 
-/// Rule.
-pub async fn a_store_passes_its_own_probe(store: &Opened) {
+async fn a_store_passes_its_own_probe(store: &Opened) {
     store.one.probe().await.unwrap();
     store.other.probe().await.unwrap();
     store.one.warnings().await.unwrap();
     assert!(store.one.list("probe", 10).await.unwrap().is_empty(), "a probe leaves nothing");
 }
 
-/// Rule.
-pub async fn what_was_created_is_read_back_by_everybody(store: &Opened) {
+async fn what_was_created_is_read_back_by_everybody(store: &Opened) {
     let bytes = content(1, 1000);
     create(&store.one, "everybody/a", &bytes).await;
     for blobs in [&store.one, &store.other] {
@@ -120,8 +134,7 @@ pub async fn what_was_created_is_read_back_by_everybody(store: &Opened) {
     }
 }
 
-/// Rule.
-pub async fn every_size_is_read_back(store: &Opened) {
+async fn every_size_is_read_back(store: &Opened) {
     for length in [0, 1, 4096, MIB - 1, MIB, MIB + 1, 2 * MIB, 9 * MIB + 7] {
         let (name, bytes) = (format!("size/{length}"), content(length, length));
         create(&store.one, &name, &bytes).await;
@@ -131,8 +144,7 @@ pub async fn every_size_is_read_back(store: &Opened) {
     }
 }
 
-/// Rule.
-pub async fn creating_again_changes_nothing(store: &Opened) {
+async fn creating_again_changes_nothing(store: &Opened) {
     let bytes = content(1, MIB + 5);
     create(&store.one, "again/a", &bytes).await;
     for length in [0, 10, 2 * MIB] {
@@ -141,8 +153,7 @@ pub async fn creating_again_changes_nothing(store: &Opened) {
     }
 }
 
-/// Rule.
-pub async fn one_of_many_racing_writers_creates(store: &Opened) {
+async fn one_of_many_racing_writers_creates(store: &Opened) {
     for (round, length) in [100, 100, 100, 2 * MIB + 3].into_iter().enumerate() {
         let name = format!("race/{round}");
         let both = [&store.one, &store.other];
@@ -154,8 +165,7 @@ pub async fn one_of_many_racing_writers_creates(store: &Opened) {
     }
 }
 
-/// Rule.
-pub async fn readers_see_the_whole_object_or_none(store: &Opened) {
+async fn readers_see_the_whole_object_or_none(store: &Opened) {
     let (name, length) = ("whole/a", 6 * MIB + 1);
     let bytes = content(3, length);
     let reading = async {
@@ -180,8 +190,7 @@ pub async fn readers_see_the_whole_object_or_none(store: &Opened) {
     tokio::join!(create(&store.one, name, &bytes), reading);
 }
 
-/// Rule.
-pub async fn readers_beside_a_delete_see_the_whole_object_or_none(store: &Opened) {
+async fn readers_beside_a_delete_see_the_whole_object_or_none(store: &Opened) {
     let bytes = content(4, 5 * MIB);
     for round in 0..3 {
         let name = format!("gone/{round}");
@@ -196,8 +205,8 @@ pub async fn readers_beside_a_delete_see_the_whole_object_or_none(store: &Opened
     }
 }
 
-/// Rule.
-pub async fn ranges_are_exact_wherever_they_lie(store: &Opened) {
+#[expect(clippy::single_range_in_vec_init, reason = "one range is meant, not its numbers")]
+async fn ranges_are_exact_wherever_they_lie(store: &Opened) {
     let length = 4 * MIB + 100;
     let bytes = content(5, length);
     create(&store.one, "ranges/a", &bytes).await;
@@ -219,8 +228,7 @@ pub async fn ranges_are_exact_wherever_they_lie(store: &Opened) {
     assert_eq!(store.one.get_range("ranges/a", 10..20).await.unwrap().unwrap(), bytes.slice(10..20));
 }
 
-/// Rule.
-pub async fn a_range_behind_the_end_is_corrupt_and_names_the_object(store: &Opened) {
+async fn a_range_behind_the_end_is_corrupt_and_names_the_object(store: &Opened) {
     create(&store.one, "end/a", &content(6, 100)).await;
     create(&store.one, "end/empty", &Bytes::new()).await;
     for (name, range) in [("end/a", 90..101), ("end/a", 100..101), ("end/a", 5000..5001), ("end/empty", 0..1)] {
@@ -230,8 +238,7 @@ pub async fn a_range_behind_the_end_is_corrupt_and_names_the_object(store: &Open
     }
 }
 
-/// Rule.
-pub async fn a_missing_object_is_none_for_every_question(store: &Opened) {
+async fn a_missing_object_is_none_for_every_question(store: &Opened) {
     for name in ["missing", "missing/a/b"] {
         assert_eq!(store.one.get(name).await.unwrap(), None);
         assert_eq!(store.one.length(name).await.unwrap(), None);
@@ -242,8 +249,7 @@ pub async fn a_missing_object_is_none_for_every_question(store: &Opened) {
     assert_eq!(store.one.list("missing", 10).await.unwrap(), []);
 }
 
-/// Rule.
-pub async fn deleting_twice_succeeds_and_leaves_others_alone(store: &Opened) {
+async fn deleting_twice_succeeds_and_leaves_others_alone(store: &Opened) {
     for name in ["delete/a", "delete/ab", "delete/a0"] {
         create(&store.one, name, &content(7, 10)).await;
     }
@@ -255,8 +261,7 @@ pub async fn deleting_twice_succeeds_and_leaves_others_alone(store: &Opened) {
     }
 }
 
-/// Rule.
-pub async fn a_deleted_name_can_be_created_again(store: &Opened) {
+async fn a_deleted_name_can_be_created_again(store: &Opened) {
     create(&store.one, "anew/a", &content(8, 2 * MIB)).await;
     store.one.delete("anew/a").await.unwrap();
     let bytes = content(9, 10);
@@ -264,8 +269,7 @@ pub async fn a_deleted_name_can_be_created_again(store: &Opened) {
     assert_eq!(store.one.get("anew/a").await.unwrap(), Some(bytes));
 }
 
-/// Rule.
-pub async fn a_listing_has_what_lies_in_the_directory_and_nothing_else(store: &Opened) {
+async fn a_listing_has_what_lies_in_the_directory_and_nothing_else(store: &Opened) {
     let names = ["list/ab/1", "list/ab/2/3", "list/abc/1", "list/a", "other/list/ab/1"];
     for (at, name) in names.iter().enumerate() {
         create(&store.one, name, &content(10, at * MIB / 2)).await;
@@ -284,8 +288,7 @@ pub async fn a_listing_has_what_lies_in_the_directory_and_nothing_else(store: &O
     assert_eq!(listed("list/ab").await, [object(1)]);
 }
 
-/// Rule.
-pub async fn a_listing_keeps_to_its_limit(store: &Opened) {
+async fn a_listing_keeps_to_its_limit(store: &Opened) {
     join_all((0..30).map(async |n| create(&store.one, &format!("limit/{n}"), &content(11, n)).await)).await;
     for limit in [0, 1, 29] {
         assert_eq!(store.other.list("limit", limit).await.unwrap().len(), limit);
@@ -293,8 +296,7 @@ pub async fn a_listing_keeps_to_its_limit(store: &Opened) {
     assert_eq!(store.other.list("limit", 31).await.unwrap().len(), 30);
 }
 
-/// Rule.
-pub async fn names_may_have_unusual_characters(store: &Opened) {
+async fn names_may_have_unusual_characters(store: &Opened) {
     let names = ["odd/a b", "odd/a+b", "odd/{x}", "odd/a:b", "odd/_x-y.z", "odd/*", "odd/[a]", "odd/é"];
     for (at, name) in names.iter().enumerate() {
         create(&store.one, name, &content(at, 10)).await;
@@ -307,8 +309,7 @@ pub async fn names_may_have_unusual_characters(store: &Opened) {
     assert_eq!(store.other.list("odd", 100).await.unwrap().len(), names.len() - 1);
 }
 
-/// Rule.
-pub async fn repeated_writes_of_one_object_agree(store: &Opened) {
+async fn repeated_writes_of_one_object_agree(store: &Opened) {
     let bytes = content(12, MIB + 1);
     let puts = [&store.one, &store.other, &store.one].map(|blobs| blobs.put_new("repeat/a", bytes.clone()));
     let created = join_all(puts).await.into_iter().filter(|put| *put.as_ref().unwrap() == Put::Created).count();

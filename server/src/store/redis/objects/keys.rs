@@ -15,6 +15,8 @@ use crate::{
 
 /// Bytes of a chunk. Small enough that a command with one holds up others for about a millisecond; a string of Redis may have 512 MiB.
 pub(super) const CHUNK: u64 = 1 << 20;
+/// Most bytes of a chunk, and most chunks of an object, that a header can speak of: Redis has no longer strings, and a header is not to make anybody count for ever.
+const LARGEST: (u64, u64) = (512 << 20, 1 << 20);
 /// What a header begins with. Another layout has another one.
 const LAYOUT: &str = "1";
 
@@ -99,7 +101,8 @@ impl Header {
             let layout = words.next()?;
             let (upload, length) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
             let (chunk, created) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            (layout == LAYOUT && chunk > 0).then_some(Self { upload, length, chunk, created })
+            let header = Self { upload, length, chunk, created };
+            (layout == LAYOUT && (1..=LARGEST.0).contains(&chunk) && header.chunks() <= LARGEST.1).then_some(header)
         };
         parse().ok_or_else(|| corrupt(&format!("a header of the object {path}")))
     }
@@ -134,7 +137,8 @@ mod tests {
         let header = Header { upload: "00ab".to_owned(), length: 5, chunk: 2, created: 7 };
         let path = Path::from("a/b");
         assert_eq!(Header::read(&path, header.value().as_bytes()).unwrap(), header);
-        for bad in ["", "1", "2 00ab 5 2 7", "1 00ab 5 0 7", "1 00ab x 2 7", "1 00ab 5 2"] {
+        for bad in ["", "1", "2 00ab 5 2 7", "1 00ab 5 0 7", "1 00ab x 2 7", "1 00ab 5 2", "1 00ab 18446744073709551615 1 7", "1 00ab 5 18446744073709551615 7"]
+        {
             assert!(Header::read(&path, bad.as_bytes()).unwrap_err().message().contains("a/b"), "{bad}");
         }
     }

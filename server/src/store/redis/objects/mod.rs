@@ -36,8 +36,9 @@ use object_store::{
 use tokio::{
     sync::{OnceCell, Semaphore},
     task::JoinSet,
+    time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::keys::Keys;
 use super::{config::RedisConfig, connect::Link, failure::Failure, probe};
@@ -47,6 +48,8 @@ use crate::model::error;
 const LANES: usize = 8;
 /// How much longer than other commands one with a chunk may take: as many chunks as there are lanes, at 1 MiB per second.
 const MOVING: Duration = Duration::from_secs(8);
+/// How long [`RedisObjects::close`] waits for writes that nobody waits for.
+const CLOSING: Duration = Duration::from_secs(2);
 /// The longest that [`RedisConfig`] allows.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -60,6 +63,8 @@ struct Inner {
     keys: Keys,
     lanes: Semaphore,
     ready: OnceCell<Ready>,
+    /// Writes, which end in order also when nobody waits for them any longer.
+    writes: TaskTracker,
 }
 
 /// A connection, and the task that brings it back.
@@ -78,7 +83,7 @@ impl RedisObjects {
         let timeout = config.timeout.saturating_add(MOVING).min(LONGEST);
         let config = RedisConfig { timeout, ..config.clone() };
         let keys = Keys::new(&config.prefix);
-        Ok(Self(Arc::new(Inner { config, location, keys, lanes: Semaphore::new(LANES), ready: OnceCell::new() })))
+        Ok(Self(Arc::new(Inner { config, location, keys, lanes: Semaphore::new(LANES), ready: OnceCell::new(), writes: TaskTracker::new() })))
     }
 
     /// What an operator should know of the server.
@@ -87,6 +92,14 @@ impl RedisObjects {
     /// When it cannot be reached, or must not be used, with what to do.
     pub(in crate::store) async fn examine(&self) -> error::Result<Vec<String>> {
         Ok(probe::examine(self.connected().await?).await?.warnings)
+    }
+
+    /// Waits for what writes that were given up have to clear away, at most two seconds.
+    pub(in crate::store) async fn close(&self) {
+        self.0.writes.close();
+        if timeout(CLOSING, self.0.writes.wait()).await.is_err() {
+            tracing::warn!(redis = %self.0.location, "writes of profiles did not end in time; chunks that no header names may stay in Redis");
+        }
     }
 
     async fn connected(&self) -> error::Result<&Arc<Link>> {

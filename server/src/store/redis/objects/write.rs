@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::{Error, Result, path::Path};
 use redis::{Value, cmd};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     super::script::{ABANDON_OBJECT, Args, COMMIT_OBJECT, DELETE_OBJECT, Lua},
@@ -19,24 +20,32 @@ const ABREAST: usize = 4;
 const LOOKS: usize = 3;
 
 impl RedisObjects {
-    /// Creates an object; `AlreadyExists` when there is one.
+    /// Creates an object; `AlreadyExists` when there is one. Given up by its caller, it stops and clears away what it sent.
     pub(super) async fn create(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let exists = || Error::AlreadyExists { path: path.to_string(), source: "there is a header".into() };
         // Who repeats itself need not send everything again.
         if self.header(path).await?.is_some() {
-            return Err(exists());
+            return Err(exists(path));
         }
         let header = Header::new(bytes.len() as u64).map_err(told)?;
-        let landed = self.land(path, &header, &bytes).await;
-        if matches!(landed, Ok(true)) {
+        let given_up = CancellationToken::new();
+        let _guard = given_up.clone().drop_guard();
+        let (this, path) = (self.clone(), path.clone());
+        let settled = self.0.writes.spawn(async move { this.settle(&path, &header, &bytes, &given_up).await });
+        settled.await.map_err(|source| Error::JoinError { source })?
+    }
+
+    /// Writes an object. After this it is there, or never comes.
+    async fn settle(&self, path: &Path, header: &Header, bytes: &Bytes, given_up: &CancellationToken) -> Result<()> {
+        let landed = given_up.run_until_cancelled(self.land(path, header, bytes)).await;
+        if matches!(landed, Some(Ok(true))) {
             return Ok(());
         }
-        // After this the object is there, when only the commit's answer was lost, or never comes.
-        let keys = self.0.keys.all(path, &header);
+        let keys = self.0.keys.all(path, header);
         match (self.ask(&ABANDON_OBJECT, &keys, &[header.value()]).await, landed) {
+            // Only the answer of the commit was lost.
             (Ok(Value::Int(1)), _) => Ok(()),
-            (_, Err(error)) => Err(error),
-            (_, Ok(_)) => Err(exists()),
+            (_, Some(Err(error))) => Err(error),
+            _ => Err(exists(path)),
         }
     }
 
@@ -87,4 +96,8 @@ impl RedisObjects {
     async fn ask(&self, lua: &Lua, keys: &Args, args: &[String]) -> Result<Value> {
         self.link().await?.query(lua, keys, &args.iter().collect()).await.map_err(told)
     }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::AlreadyExists { path: path.to_string(), source: "there is a header".into() }
 }
