@@ -134,7 +134,11 @@ test('what is of another type than it must be is refused by name, and not shown'
     [sessions.transition('s', wrong), 'to is the number 42, and must be a string'],
     [sessions.touch('s', { leaseToken: /** @type {any} */ (5n) }), 'leaseToken is a bigint, and must be a whole number'],
     [sessions.get('s', { timeoutSeconds: -1 }), 'timeoutSeconds is the number -1, and must be a number of seconds, from 0'],
-    [storageState.put('s', wrong), 'storageState is the number 42, and must be what Playwright'],
+    [storageState.put('s', wrong), 'storageState is a number, and must be what Playwright'],
+    [client.save('s', nowhere, { storageState: wrong }), 'storageState is a number, and must be what Playwright'],
+    [sessions.create({ businessId: 'b', email: wrong }), 'email is a number, and must be a string'],
+    [sessions.active({ email: wrong }), 'email is a number, and must be a string'],
+    [client.invalidate([{ email: wrong }]), 'selectors[0].email is a number, and must be a string'],
     [client.load(wrong, nowhere), 'load: sessionId is the number 42'],
     [client.load('s', ''), 'load: directory is empty, and must be a path'],
     [client.save('s', /** @type {any} */ (new URL('file:///x'))), 'save: directory is an object, and must be a path'],
@@ -160,6 +164,7 @@ test('what is of another type than it must be is refused by name, and not shown'
   const secret = { token: 'secret' };
   for (const make of [() => new Client(/** @type {any} */ (secret)), () => new Client('127.0.0.1:1', { token: /** @type {any} */ (['secret']) })])
     assert.throws(make, (error) => error instanceof Invalid && !error.message.includes('secret'));
+  assert.throws(() => new Client('127.0.0.1:1', { token: wrong }), /token is a number, and must be a string$/);
   assert.throws(
     () => new Client('127.0.0.1:1', { tls: /** @type {any} */ ('yes') }),
     /tls is a string, and must be true, false or \{ ca, cert, key, serverName \}/,
