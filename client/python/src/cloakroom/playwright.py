@@ -64,8 +64,9 @@ async def open_context(
     state = loaded.storage_state if loaded else None
     if state is None and not snapshot_id:
         state = await _put_state(client, session_id)
-    cookies = session_cookies(state) if loaded else _cookies(state)
-    return await _launch(browser_type, directory, cookies, args, options)
+    if loaded:
+        return await launch(browser_type, directory, storage_state=state, args=args, **options)
+    return await _adding(await launch(browser_type, directory, args=args, **options), state)
 
 
 def open_context_sync(
@@ -86,8 +87,9 @@ def open_context_sync(
     state = loaded.storage_state if loaded else None
     if state is None and not snapshot_id:
         state = client._loop.run(_put_state(client._inner, session_id))
-    cookies = session_cookies(state) if loaded else _cookies(state)
-    return _launch_sync(browser_type, directory, cookies, args, options)
+    if loaded:
+        return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
+    return _adding_sync(launch_sync(browser_type, directory, args=args, **options), state)
 
 
 async def launch(
@@ -102,7 +104,16 @@ async def launch(
 
     `options` are those of `launch_persistent_context`.
     """
-    return await _launch(browser_type, directory, session_cookies(storage_state), args, options)
+    mend(directory)
+    context = await browser_type.launch_persistent_context(
+        Path(directory), args=_flags(browser_type.name, args), **options
+    )
+    try:
+        await restore(context, storage_state)
+    except BaseException:
+        await context.close()
+        raise
+    return context
 
 
 def launch_sync(
@@ -114,7 +125,14 @@ def launch_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `launch`."""
-    return _launch_sync(browser_type, directory, session_cookies(storage_state), args, options)
+    mend(directory)
+    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
+    try:
+        restore_sync(context, storage_state)
+    except BaseException:
+        context.close()
+        raise
+    return context
 
 
 async def capture(context: "async_api.BrowserContext") -> bytes:
@@ -219,19 +237,10 @@ async def _put_state(client: "asynchronous.Client", session_id: str) -> bytes | 
         raise
 
 
-async def _launch(
-    browser_type: "async_api.BrowserType",
-    directory: str | os.PathLike[str],
-    cookies: list[Any],
-    args: Sequence[str],
-    options: Mapping[str, Any],
-) -> "async_api.BrowserContext":
-    mend(directory)
-    context = await browser_type.launch_persistent_context(
-        Path(directory), args=_flags(browser_type.name, args), **options
-    )
+async def _adding(context: "async_api.BrowserContext", storage_state: State | None) -> "async_api.BrowserContext":
+    """Adds all cookies of a storage state to a context on a fresh profile; without them there is none."""
     try:
-        if cookies:
+        if cookies := _cookies(storage_state):
             await context.add_cookies(cookies)
     except BaseException:
         await context.close()
@@ -239,17 +248,9 @@ async def _launch(
     return context
 
 
-def _launch_sync(
-    browser_type: "sync_api.BrowserType",
-    directory: str | os.PathLike[str],
-    cookies: list[Any],
-    args: Sequence[str],
-    options: Mapping[str, Any],
-) -> "sync_api.BrowserContext":
-    mend(directory)
-    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
+def _adding_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> "sync_api.BrowserContext":
     try:
-        if cookies:
+        if cookies := _cookies(storage_state):
             context.add_cookies(cookies)
     except BaseException:
         context.close()
