@@ -36,6 +36,8 @@ const verbs = /** @type {Record<string, (options: any) => Promise<any> | any>} *
   'sessions.storageState.put': (options) => storageState.put('s', state, options),
   load: (options) => client.load('s', nowhere, options),
   save: (options) => client.save('s', nowhere, options),
+  mount: (options) => client.mount('s', options),
+  pruneMounts: (options) => client.pruneMounts(options),
   saveStatus: (options) => client.saveStatus('s', 'u', options),
   snapshots: (options) => client.snapshots('s', options).next(),
   snapshot: (options) => client.snapshot('s', options),
