@@ -139,6 +139,11 @@ export class Workspace {
     return this.#made;
   }
 
+  /** Clears away what dead loads have left beside the target, which is whole as it is. */
+  tidy() {
+    if (asidesOf(this.target).some((name) => name !== this.#made)) sweep(this.target, this.open(), true);
+  }
+
   /** Removes it, unless it holds the only former directory because that could not be put back. */
   close() {
     const made = this.#made;

@@ -185,6 +185,7 @@ export class Mount {
 export async function mount(client, sessionId, { root, withStorageState = true, ...options }) {
   const slot = Slot.take(root, client.namespace, sessionId);
   try {
+    slot.tidy();
     const loaded = await client.load(sessionId, slot.profile, { ...options, withStorageState, replace: true }).catch((error) => {
       if (!(error instanceof ProfileEmpty)) throw error;
       return undefined;

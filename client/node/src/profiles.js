@@ -190,7 +190,7 @@ export async function load(connection, sessionId, directory, options = {}) {
       } catch {
         // The one without is as true.
       }
-    }
+    } else space.tidy();
     const bytes = assembly.storageState.length > 0 ? Buffer.concat(assembly.storageState) : undefined;
     const { baseSnapshotId, contentBytes } = assembly.begin;
     const storageState = bytes && JSON.parse(bytes.toString('utf8'));

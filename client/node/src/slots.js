@@ -63,7 +63,7 @@ function vacant(home) {
 function take({ directory, claim }) {
   if (!move(`${directory}/${claim}`, `${directory}/${OWN}`)) return false;
   if (liveBrowser(`${directory}/profile`)) {
-    move(`${directory}/${OWN}`, `${directory}/${claim}`);
+    move(`${directory}/${OWN}`, `${directory}/${FREE}`);
     return false;
   }
   stamp(`${directory}/${OWN}`);
@@ -117,13 +117,26 @@ function remove(directory) {
 }
 
 /**
+ * @param {string} directory
+ * @returns {boolean} whether it was empty and is gone
+ */
+function removeEmpty(directory) {
+  try {
+    fs.rmdirSync(directory);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
  * @param {string} [root]
  * @returns {string} the directory in which every session of every namespace has its slots
  */
 function mountsIn(root) {
   const { CLOAKROOM_MOUNTS, XDG_CACHE_HOME } = process.env;
-  const cache = XDG_CACHE_HOME && path.isAbsolute(XDG_CACHE_HOME) ? XDG_CACHE_HOME : path.join(os.homedir(), '.cache');
-  return path.join(path.resolve(root ?? (CLOAKROOM_MOUNTS || path.join(cache, 'cloakroom'))), 'mounts');
+  const cache = () => path.join(XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'cloakroom');
+  return path.resolve(root ?? (CLOAKROOM_MOUNTS || cache()), 'mounts');
 }
 
 /**
@@ -167,6 +180,11 @@ export class Slot {
   static take(root, namespace, sessionId) {
     const home = homeOf(root, namespace, sessionId);
     return new Slot(vacant(home).find(take)?.directory ?? make(home));
+  }
+
+  /** Removes a storage state that a former owner left, which was killed before it could do that itself. */
+  tidy() {
+    fs.rmSync(`${this.directory}/storage-state.json`, { force: true });
   }
 
   /** Leaves nothing but an empty profile. */
@@ -219,7 +237,7 @@ function bytesIn(directory) {
 export async function pruneSlots(root, olderThanSeconds, signal) {
   const pruned = { removed: 0, bytes: 0 };
   const begin = Date.now();
-  const isOld = (/** @type {bigint} */ since, /** @type {number} */ ms) => Number(since) / 1e6 <= begin - ms;
+  const isOld = (/** @type {bigint} */ since, /** @type {number} */ ms) => Number(since / 1_000_000n) <= begin - ms;
   /** @type {unknown[]} */
   const failures = [];
   const discard = async (/** @type {string} */ directory, /** @type {(directory: string) => void} */ how) => {
@@ -239,6 +257,8 @@ export async function pruneSlots(root, olderThanSeconds, signal) {
     for (const slot of vacant(home)) if (isOld(slot.since, olderThanSeconds * 1000) && take(slot)) await discard(slot.directory, remove);
     const unclaimed = slotsIn(home).filter((directory) => claimsOf(directory).length === 0);
     for (const directory of unclaimed) if (isOld(lstat(directory)?.mtimeNs ?? 0n, MAKING_MS)) await discard(directory, removeTree);
+    // The session's and the namespace's own, if that was all in them.
+    if (removeEmpty(home)) removeEmpty(path.dirname(home));
   }
   // One that cannot be removed does not keep the others.
   if (failures.length > 0) throw failures[0];
