@@ -101,7 +101,8 @@ export async function intact(directory, sessionId, namespace) {
 }
 
 /**
- * Looks whether a directory that holds a snapshot is just as a load of it would leave it: no attribute differs, and what is there besides does not travel, such as caches.
+ * Looks whether a directory that holds a snapshot is just as a load of it would leave it, and its sidecar says so: nothing was touched, and what is there besides does not travel, such
+ * as caches.
  *
  * @param {Base} base
  * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
@@ -112,7 +113,7 @@ export function isUntouched({ directory, entries }, policy) {
   const parents = [''];
   for (const entry of entries.values()) {
     const { kind, path: name, seen, stat } = entry;
-    if (seen !== stat && kind !== 'link' && !hasAttributes(`${directory}/${name}`, entry)) return false;
+    if (stat ? seen !== stat : kind !== 'link' && !hasAttributes(`${directory}/${name}`, entry)) return false;
     if (kind === 'directory') parents.push(`${name}/`);
   }
   const strays = parents.flatMap((parent) => namesIn(`${directory}/${parent}`).map((name) => parent + name)).filter((name) => !entries.has(name));
@@ -139,9 +140,13 @@ export class Workspace {
     return this.#made;
   }
 
-  /** Clears away what dead loads have left beside the target, which is whole as it is. */
-  tidy() {
-    if (asidesOf(this.target).some((name) => name !== this.#made)) sweep(this.target, this.open(), true);
+  /**
+   * Clears away what dead loads have left beside the target, if there is something.
+   *
+   * @param {boolean} whole whether the target is known to be so
+   */
+  tidy(whole) {
+    if (asidesOf(this.target).some((name) => name !== this.#made)) sweep(this.target, this.open(), whole);
   }
 
   /** Removes it, unless it holds the only former directory because that could not be put back. */

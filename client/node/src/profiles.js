@@ -167,10 +167,12 @@ export async function load(connection, sessionId, directory, options = {}) {
   const target = path.resolve(directory);
   const there = checkTarget(target, replace, force);
   const former = have ?? (there ? target : undefined);
-  const base = former === undefined ? undefined : await intact(path.resolve(former), sessionId, connection.namespace);
   const space = new Workspace(target);
   const makeShelf = () => fs.mkdtempSync(`${space.open()}/shelf-`);
   try {
+    // Before anything is looked at: what a dead load left may be second names of what stands there.
+    space.tidy(false);
+    const base = former === undefined ? undefined : await intact(path.resolve(former), sessionId, connection.namespace);
     if (base?.directory !== target) space.open();
     const acceptCodecs = compress ? ['CODEC_DEFLATE'] : [];
     const request = { sessionId, snapshotId, haveSnapshotId: base?.snapshotId, acceptCodecs, withStorageState, minRevision };
@@ -190,7 +192,7 @@ export async function load(connection, sessionId, directory, options = {}) {
       } catch {
         // The one without is as true.
       }
-    } else space.tidy();
+    } else space.tidy(true);
     const bytes = assembly.storageState.length > 0 ? Buffer.concat(assembly.storageState) : undefined;
     const { baseSnapshotId, contentBytes } = assembly.begin;
     const storageState = bytes && JSON.parse(bytes.toString('utf8'));
