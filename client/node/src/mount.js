@@ -98,7 +98,7 @@ export class Mount {
     const { snapshot, storageState } = this;
     const found = { snapshot, storageState, isHead: this.#isHead };
     return this.#use('openContext', async () => {
-      refuseMisplaced(options ?? {}, (name) => `${name} is for client.mount`);
+      refuseMisplaced(options ?? {}, () => 'it is for client.mount');
       return openOn(this.#client, this.#sessionId, browserType, this.directory, found, options);
     });
   }
