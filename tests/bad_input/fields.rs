@@ -88,7 +88,7 @@ async fn snapshots_are_named_by_32_digits_of_this_session() {
     let begin = api::SaveBegin { parent_snapshot_id: unknown.clone(), ..scene.begin() };
     scene.begin_refused(begin, "SNAPSHOT_NOT_FOUND", "begin.parent_snapshot_id", &[&unknown]).await;
     let begin = api::SaveBegin { parent_snapshot_id: String::new(), ..scene.begin() };
-    scene.begin_refused(begin, "PARENT_NOT_HEAD", "", &["none", &scene.head]).await;
+    scene.begin_refused(begin, "PARENT_NOT_HEAD", "", &["comes from nothing", &scene.head]).await;
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ pub fn load(messages: Vec<v1::LoadProfileResponse>, former: Option<&Former>, tar
     }
     let (namespace, session_id, snapshot_id) = ("n".to_owned(), "s".to_owned(), "new".to_owned());
     let sidecar = Sidecar { namespace, session_id, snapshot_id, origin: Origin::default(), storage_state: false, tree: Tree::default() };
-    place(&loader.finish()?, Goal { target, space: &space, may: May::default(), sidecar }).map(|tree| tree.manifest_root())
+    place(&loader.finish()?, Goal { target, space: &space, may: May { replace: true, ..May::default() }, sidecar }).map(|tree| tree.manifest_root())
 }
 
 /// What stands at `target` after [`load`]: every entry as the system describes it, without times.

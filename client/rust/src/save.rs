@@ -99,6 +99,7 @@ impl Client {
         let found = blocking(move || look(from, &namespace, &session, &wishes)).await?;
         let known_tree = found.known.as_ref().map(|known| known.tree.clone()).unwrap_or_default();
         let mut line = self.line(session_id, found.known.as_ref(), options.replace).await?;
+        let counter = Counter::new(options.progress.clone());
         let (mut reads, mut races, mut backoff, mut sent) = (1, 1, self.policy.backoff, Sent::default());
         loop {
             let begin = v1::SaveBegin {
@@ -124,7 +125,7 @@ impl Client {
             let total = pieces.iter().map(Piece::data_size).sum::<u64>() + state.len() as u64;
             let root = Bytes::copy_from_slice(&tree.manifest_root());
             let upload = Upload { directory: found.directory.clone(), namespace: self.namespace.to_string(), begin, pieces, state, root, total };
-            match self.upload(Arc::new(upload), &Counter::new(options.progress.clone()), &mut sent).await {
+            match self.upload(Arc::new(upload), &counter, &mut sent).await {
                 Err(error) if error.reason() == "PROFILE_CHANGING" && reads < READS => reads += 1,
                 // Somebody saved in between.
                 Err(error) if error.reason() == "PARENT_NOT_HEAD" && options.replace && races < self.policy.attempts => {

@@ -87,15 +87,17 @@ const PSEUDO: [(u64, &str); 11] = [
 /// Whether this user may make something in a directory, as far as that can be told without doing it.
 fn writable(setting: &str, shown: &str, directory: &Path) -> Result<()> {
     let at = absolute(directory);
-    let refused = |why: String| Err(Error::field(setting, format!("{setting} is {shown}, but {why}; name another place")));
+    let refused = |why: String| Err(Error::field(setting, format!("{setting} is {shown}, but {why}")));
     #[cfg(target_os = "linux")]
     if let Some((_, name)) =
         rustix::fs::statfs(directory).ok().and_then(|found| PSEUDO.iter().find(|(magic, _)| u64::try_from(found.f_type).ok() == Some(*magic)))
     {
-        return refused(format!("{at} is of the file system {name}, which keeps no files"));
+        return refused(format!("{at} is of the file system {name}, which keeps no files: name another place"));
     }
     match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
-        Err(error @ (Errno::ACCESS | Errno::ROFS)) => refused(format!("this user cannot write into {at} ({error}): let the user that runs cloakroomd do so")),
+        Err(error @ (Errno::ACCESS | Errno::ROFS)) => {
+            refused(format!("this user cannot write into {at} ({error}): let the user that runs cloakroomd write there, or name another place"))
+        }
         _ => Ok(()),
     }
 }

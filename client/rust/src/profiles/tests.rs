@@ -142,7 +142,7 @@ fn message_of(value: &Value) -> v1::LoadProfileResponse {
 fn goal<'a>(target: &'a Path, space: &'a Workspace, consume: bool) -> Goal<'a> {
     let (session_id, snapshot_id) = ("s".to_owned(), "new".to_owned());
     let sidecar = Sidecar { namespace: String::new(), session_id, snapshot_id, origin: Origin::default(), storage_state: false, tree: Tree::default() };
-    Goal { target, space, may: May { consume, ..May::default() }, sidecar }
+    Goal { target, space, may: May { consume, replace: true, force: false }, sidecar }
 }
 
 /// Loads a stream into `home/p`; the base, if there is one, lies in `home/had`.
