@@ -37,10 +37,10 @@ export const OWN = `claim.${host}.${process.pid}.${ownStart}`;
  * @returns {boolean} whether that process lives, and not another one that has its id now
  */
 function lives(pid, start) {
-  if (start === '0' || ownStart === '0' || !isAlive(pid)) return isAlive(pid);
   const status = statusOf(pid);
+  if (!status) return isAlive(pid);
   // One that was killed stays in the table until its parent asks for it, and in many a container nobody does.
-  return status === undefined || (status.start === start && !['Z', 'X'].includes(status.state));
+  return !['Z', 'X'].includes(status.state) && (start === '0' || start === status.start);
 }
 
 /**

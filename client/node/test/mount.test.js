@@ -247,7 +247,7 @@ scenario('mount-after-kill', async (t) => {
   assert.ok(!fs.existsSync(`${path.dirname(mount.directory)}/storage-state.json`));
   await mount.release();
   // Also when all that it did was to add something.
-  const adding = await worker(t, id, root, 'Default/lost=lost');
+  const adding = await worker(t, id, root, 'lost=lost');
   await adding.kill();
   const next = await client.mount(id, { root });
   assert.equal(next.directory, adding.directory);
@@ -433,6 +433,24 @@ test('a mount is let go when its save has ended', async (t) => {
   assert.equal(await head(), snapshot.id);
 });
 
+test('what only looks otherwise than it was saved is mended', async (t) => {
+  const { id, root, snapshot, whole } = await scene(t);
+  const expected = await whole();
+  const { directory } = await client.mount(id, { root }).then((mount) => mount.release().then(() => mount));
+  for (const spoil of [
+    () => fs.chmodSync(`${directory}/Local State`, 0o640),
+    () => fs.utimesSync(`${directory}/Default/Cookies`, 1, 1),
+    () => fs.utimesSync(`${directory}/Default`, 1, 1),
+    () => fs.mkdirSync(`${directory}/new`),
+  ]) {
+    spoil();
+    const { mount, contentBytes, baseSnapshotId } = await mounted(id, { root });
+    assert.deepEqual([mount.directory, contentBytes, baseSnapshotId], [directory, 0, snapshot.id]);
+    assert.deepEqual(picture(directory), expected);
+    await mount.release();
+  }
+});
+
 test('an earlier snapshot is mounted by its id', async (t) => {
   const { id, root, snapshot, moves } = await scene(t);
   const moved = await moves({ 'Default/more': 'more' });
@@ -459,6 +477,7 @@ test('a process that nobody has buried is dead', async (t) => {
     [`claim.${host}.${parent.pid}.${parentStart}`, false],
     [`claim.${host}.${parent.pid}.0`, false],
     [`claim.${host}.${pid}.${status()[19]}`, true],
+    [`claim.${host}.${pid}.0`, true],
     [`claim.${host}.${parent.pid}.1`, true],
     [`claim.${host}.x`, false],
     ['claim.of-a-later-version', false],
