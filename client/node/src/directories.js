@@ -113,6 +113,8 @@ export function isUntouched({ directory, entries }, policy) {
   const parents = [''];
   for (const entry of entries.values()) {
     const { kind, path: name, seen, stat } = entry;
+    // Looked at once more, because the answer took a while.
+    if (signatureAt(`${directory}/${name}`) !== seen) return false;
     if (stat ? seen !== stat : kind !== 'link' && !hasAttributes(`${directory}/${name}`, entry)) return false;
     if (kind === 'directory') parents.push(`${name}/`);
   }
