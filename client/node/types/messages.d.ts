@@ -539,7 +539,7 @@ export type LoadOptions = {
      */
     force?: boolean | undefined;
     /**
-     * also the storage state that was saved with the snapshot
+     * whether the storage state that was saved with the snapshot comes along (true): a browser that starts without it has lost its session cookies
      */
     withStorageState?: boolean | undefined;
     /**
