@@ -9,10 +9,11 @@ use std::{
 use bytes::Bytes;
 use cloakroom_api::v1::{self, Codec};
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tonic::{Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use crate::{
     connection::Client,
+    current::{Current, Opened},
     error::{Error, Result},
     parts::Base,
     place::{Goal, May, place, taken},
@@ -83,18 +84,33 @@ impl Client {
     /// # Errors
     /// As the contract says of `LoadProfile`, and those of the client's own at [`Error::Local`].
     pub async fn load(&self, session_id: &str, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Loaded> {
-        let target = whole(directory.as_ref())?;
+        self.load_beside(session_id, directory.as_ref(), options, false).await
+    }
+
+    /// The same; with `beside`, what does not travel may stay where what is wanted is there already.
+    pub(crate) async fn load_beside(&self, session_id: &str, directory: &Path, options: LoadOptions, beside: bool) -> Result<Loaded> {
+        let target = whole(directory)?;
         let have = options.have.as_deref().map(whole).transpose()?;
         let in_place = have.as_ref().is_none_or(|have| *have == target);
         let replace = options.replace || (options.consume && in_place);
         let may = May { consume: options.consume || in_place, replace, force: options.force };
+        let (mut opened, mut use_it) = (None, true);
+        if replace && in_place {
+            let at = target.clone();
+            blocking(move || check(&at, may)).await?;
+            match self.current(session_id, &target, &options, beside).await? {
+                Current::Is(loaded) => return Ok(*loaded),
+                Current::Other(other) => opened = other,
+                Current::Changed => use_it = false,
+            }
+        }
         let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.clone());
         let (space, mut base) = blocking(move || {
             check(&at, may)?;
             let space = Workspace::beside(&at)?;
             // Another load may have ended, or one that died may have been cleared up.
             check(&at, may)?;
-            let have = have.or_else(|| at.exists().then(|| at.clone()));
+            let have = have.or_else(|| at.exists().then(|| at.clone())).filter(|_| use_it);
             let base = have.and_then(|have| {
                 let known = Sidecar::read(&have).filter(|known| known.is_of(&namespace, &session))?;
                 Some(Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
@@ -108,7 +124,7 @@ impl Client {
         let space = Arc::new(space);
         let counter = Counter::new(options.progress.clone());
         let loaded = loop {
-            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, may), &counter).await;
+            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, may, opened.take()), &counter).await;
             match loaded {
                 // More than a difference would not fit either.
                 Err(Error::File { source, path }) if source.kind() == ErrorKind::StorageFull => break Err(Error::File { source, path }),
@@ -135,11 +151,11 @@ impl Client {
         target: &Path,
         options: &LoadOptions,
         base: Option<Arc<Base>>,
-        (space, may): (&Arc<Workspace>, May),
+        (space, may, opened): (&Arc<Workspace>, May, Option<Box<Opened>>),
         counter: &Counter,
     ) -> Result<Loaded> {
         let request = self.load_request(session_id, options, base.as_deref());
-        let loader = self.fetch(request, space, base, counter).await?;
+        let loader = self.fetch(request, opened, space, base, counter).await?;
         let (namespace, session_id, at) = (self.namespace.to_string(), session_id.to_owned(), target.to_owned());
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
@@ -155,7 +171,7 @@ impl Client {
         Ok(Loaded { directory: target.to_owned(), snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
     }
 
-    fn load_request(&self, session_id: &str, options: &LoadOptions, base: Option<&Base>) -> v1::LoadProfileRequest {
+    pub(crate) fn load_request(&self, session_id: &str, options: &LoadOptions, base: Option<&Base>) -> v1::LoadProfileRequest {
         let usual = if self.loopback { Vec::new() } else { vec![Codec::Zstd, Codec::Deflate] };
         v1::LoadProfileRequest {
             namespace: self.namespace.to_string(),
@@ -169,14 +185,31 @@ impl Client {
     }
 
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
-    async fn fetch(&self, request: v1::LoadProfileRequest, space: &Arc<Workspace>, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
+    async fn fetch(
+        &self,
+        request: v1::LoadProfileRequest,
+        opened: Option<Box<Opened>>,
+        space: &Arc<Workspace>,
+        base: Option<Arc<Base>>,
+        counter: &Counter,
+    ) -> Result<Loader> {
+        // Another load may have ended in this place since.
+        let mut opened = opened.filter(|opened| opened.have == request.have_snapshot_id);
         let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();
             let mut loader = Loader::new(space.path(), base.clone());
             let mut stub = self.profile_stub();
-            let received = match stub.load_profile(request.clone()).await {
-                Ok(stream) => receive(stream.into_inner(), &mut loader, space, counter).await?,
+            let stream = match opened.take() {
+                Some(opened) => {
+                    let Opened { first, stream, .. } = *opened;
+                    loader.accept(first)?;
+                    Ok(stream)
+                }
+                None => stub.load_profile(request.clone()).await.map(Response::into_inner),
+            };
+            let received = match stream {
+                Ok(stream) => receive(stream, &mut loader, space, counter).await?,
                 Err(status) => Err(status),
             };
             match received {
