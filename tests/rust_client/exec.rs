@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -196,6 +196,30 @@ async fn exec_passes_signals_on() {
         assert_eq!(stage.head().await, before);
         stage.assert_all_free();
     }
+}
+
+#[tokio::test]
+async fn exec_under_nohup_is_not_ended_by_a_hang_up_and_neither_is_its_command() {
+    let stage = stage().await;
+    let (root, go) = (stage.root(), stage.path("go"));
+    let script = format!("echo ready; {}; echo done > \"$1/f\"", until(&go));
+    let inner = command(&stage.daemon.address(), &stage.shell(&root, &[], &script));
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().env("CLOAKROOM_TARGET", stage.daemon.address());
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+    let mut process = Process::spawn("cloakroom exec", command);
+    process.wait_for_line("ready").await;
+    let own = process.id();
+    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+    process.signal("HUP");
+    for child in children.split_whitespace() {
+        assert!(Command::new("/bin/sh").args(["-c", "kill -s HUP \"$0\"", child]).status().unwrap().success());
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(process.try_wait().is_none());
+    fs::write(&go, "").unwrap();
+    assert_eq!(process.wait().await.code(), Some(0), "{}", process.stderr());
+    assert_ne!(stage.head().await, "");
 }
 
 #[tokio::test]

@@ -290,3 +290,113 @@ fn size_of(directory: &Path) -> u64 {
     let sizes = items.filter_map(|item| item.metadata().ok().map(|metadata| if metadata.is_dir() { size_of(&item.path()) } else { metadata.len() }));
     sizes.sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        os::unix::fs::PermissionsExt as _,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+        thread,
+    };
+
+    use super::*;
+    use crate::system::lock;
+
+    fn slots(home: &Path) -> Slots {
+        Slots::of(home, "", "s").unwrap()
+    }
+
+    #[test]
+    fn of_many_that_take_and_let_go_no_two_ever_have_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let (held, taken) = (Mutex::new(HashSet::new()), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for number in 0..8 {
+                let (held, taken, home, slots) = (&held, &taken, home.path(), slots(home.path()));
+                scope.spawn(move || {
+                    for round in 0..40 {
+                        let slot = slots.take().unwrap();
+                        assert!(lock(held).insert(slot.path.clone()), "two have {}", slot.path.display());
+                        fs::write(slot.path.join("profile"), "x").unwrap();
+                        taken.fetch_add(1, Ordering::Relaxed);
+                        assert!(lock(held).remove(&slot.path));
+                        slot.release().unwrap();
+                        match (number + round) % 8 {
+                            0 => slots.trim().unwrap(),
+                            1 => drop(prune(home, Duration::ZERO).unwrap()),
+                            _ => {}
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.load(Ordering::Relaxed), 320);
+        slots(home.path()).trim().unwrap();
+        let left = slots(home.path()).found().unwrap();
+        assert!(left.len() <= KEPT && left.iter().all(|found| found.claim == Claim::Free), "{left:?}");
+        prune(home.path(), Duration::ZERO).unwrap();
+        assert_eq!(fs::read_dir(home.path().join("mounts")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_one_that_was_let_go_last_is_taken_first_and_the_others_go() {
+        let home = tempfile::tempdir().unwrap();
+        let slots = slots(home.path());
+        let four: Vec<_> = (0..4).map(|_| slots.take().unwrap()).collect();
+        let paths: Vec<_> = four.iter().map(|slot| slot.path.clone()).collect();
+        for (age, slot) in [3, 0, 2, 1].into_iter().zip(four) {
+            slot.release().unwrap();
+            let claim = paths
+                .iter()
+                .map(|path| path.join("claim.free"))
+                .find(|claim| claim.exists() && claim.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_secs(9));
+            File::open(claim.unwrap()).unwrap().set_modified(clock::wall() - Duration::from_secs(10 + age)).unwrap();
+        }
+        let first = slots.take().unwrap();
+        assert_eq!(first.path, paths[1]);
+        drop(first);
+        slots.trim().unwrap();
+        assert_eq!(paths.iter().map(|path| path.exists()).collect::<Vec<_>>(), [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_dead_claim_is_taken_over_and_one_that_is_put_back_keeps_its_time() {
+        let home = tempfile::tempdir().unwrap();
+        let slots = slots(home.path());
+        let slot = slots.take().unwrap();
+        let (path, own) = (slot.path.clone(), Claim::own());
+        let Claim::Held { host, pid, .. } = own.clone() else { panic!("a process has its own claim") };
+        let dead = path.join(Claim::Held { host, pid, start: 1 }.name());
+        slot.keep();
+        fs::rename(path.join(own.name()), &dead).unwrap();
+        File::open(&dead).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let slot = slots.take().unwrap();
+        assert_eq!(slot.path, path);
+        slot.put_back().unwrap();
+        let free = path.join("claim.free").metadata().unwrap();
+        assert_eq!((free.modified().unwrap(), free.permissions().mode() & 0o777, free.len()), (SystemTime::UNIX_EPOCH, 0o600, 0));
+        // Two claims are of nobody's making, and neither is one without a meaning.
+        fs::write(path.join("claim.other"), "").unwrap();
+        assert_ne!(slots.take().unwrap().path, path);
+        fs::remove_file(path.join("claim.free")).unwrap();
+        assert_ne!(slots.take().unwrap().path, path);
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_root() {
+        let root = Path::new("/r");
+        assert_eq!(Slots::of(root, "", "S.1_-").unwrap().directory, Path::new("/r/mounts/-/S.1_-"));
+        assert_eq!(Slots::of(root, "n-1", "s").unwrap().directory, Path::new("/r/mounts/n-1/s"));
+        let long = "a".repeat(129);
+        for bad in ["", ".", "..", "../s", "a/b", ".s", "-s", "é", "a\0", &long] {
+            assert_eq!(Slots::of(root, "", bad).unwrap_err().reason(), "OPTION", "{bad}");
+        }
+        for bad in ["-", ".", "..", "N", "a/b", &long] {
+            assert_eq!(Slots::of(root, bad, "s").unwrap_err().reason(), "OPTION", "{bad}");
+        }
+    }
+}

@@ -1,6 +1,10 @@
 //! Signals that a command answers itself instead of being ended by them.
 
-use std::{fs::File, io};
+use std::{
+    fs::{self, File},
+    future::pending,
+    io,
+};
 
 use cloakroom_client::Error;
 use futures::future::select_all;
@@ -26,13 +30,18 @@ pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
     pub(crate) fn of(signals: impl IntoIterator<Item = Signal>) -> Result<Self, Failure> {
+        let ignored = ignored();
+        let signals = signals.into_iter().filter(|signal| ignored & (1 << (signal.as_raw() - 1)) == 0);
         let listen = |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.as_raw()))?));
-        let listening: io::Result<_> = signals.into_iter().map(listen).collect();
+        let listening: io::Result<_> = signals.map(listen).collect();
         Ok(Self(listening.map_err(|source| Error::File { path: "signals".to_owned(), source })?))
     }
 
     /// The next one.
     pub(crate) async fn next(&mut self) -> Signal {
+        if self.0.is_empty() {
+            return pending().await;
+        }
         let coming = self.0.iter_mut().map(|(signal, coming)| {
             Box::pin(async move {
                 coming.recv().await;
@@ -49,6 +58,13 @@ impl Signals {
             signal = self.next() => Err(Failure::Exit(exit_code(signal.as_raw()))),
         }
     }
+}
+
+/// The signals that whoever started this wants ignored, as `nohup` does, bit by bit; none where the system does not tell. Listening to one would end that, for a child too.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// The exit code of a program that a signal ended, as a shell says it.
