@@ -147,10 +147,11 @@ async fn large_storage_states_that_never_come_to_an_end_give_way_to_others() {
     assert!(saved.snapshot.unwrap().has_storage_state);
     for ended in still {
         let status = ended.unwrap_err();
-        if status.code() == Code::DeadlineExceeded {
-            gave_way(&status, "nothing came for 500ms");
-        } else {
-            assert_eq!(status.get_details_error_info().unwrap().reason, "OVERLOADED", "{status:?}");
+        match status.get_details_error_info().unwrap().reason.as_str() {
+            // One that began when the honest save was through stood in nobody's way.
+            "DEADLINE" if status.message().contains("no message of the save came") => {}
+            "DEADLINE" => gave_way(&status, "nothing came for 500ms"),
+            reason => assert_eq!(reason, "OVERLOADED", "{status:?}"),
         }
     }
 }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says where, and prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and starts tasks of its own")]
 
+mod floor;
+mod loads;
 mod profiles;
 mod sessions;
 mod table;

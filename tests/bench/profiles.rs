@@ -1,4 +1,4 @@
-//! Profiles of a real Chromium: bytes of saves in every client, and loads against a plain copy of the same tree.
+//! Bytes of saves of a real Chromium's profile, in every client.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use cloakroom_client::{Capture, Client, Options, Policy, SaveOptions};
@@ -22,25 +21,24 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::table;
+use crate::{loads, table};
 
 const LEAF: usize = 4096;
-const RUNS: usize = 5;
 
 pub(crate) async fn run() {
     let made = directory();
     let small = profiles(&made, "small");
     let medium = profiles(&made, "medium");
-    let daemon = Daemon::start().await;
+    let mut daemon = Daemon::start().await;
     table::head("Bytes of saves, small profile (v1 → typical v2 → idle v3), default capture");
     ours_in_process(&daemon, &small).await;
     for client in ["rust", "python", "node"] {
         idle_in(client, &daemon, &small).await;
     }
-    loads(&daemon, &medium).await;
+    loads::run(&mut daemon, &medium).await;
 }
 
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("bench-profiles")
 }
 
@@ -56,12 +54,12 @@ fn profiles(made: &Path, size: &str) -> PathBuf {
 }
 
 /// Makes `target` hold what `source` holds, as a browser's run would: in place, with the sidecar beside it left alone.
-fn become_like(target: &Path, source: &Path) {
+pub(crate) fn become_like(target: &Path, source: &Path) {
     let _ = fs::remove_dir_all(target);
     copy(source, target);
 }
 
-fn copy(source: &Path, target: &Path) {
+pub(crate) fn copy(source: &Path, target: &Path) {
     assert!(Command::new("cp").arg("-a").arg(source).arg(target).status().unwrap().success());
 }
 
@@ -142,7 +140,7 @@ async fn idle_in(client: &str, daemon: &Daemon, profiles: &Path) {
     table::at_most(&format!("idle save on the wire, {client}"), counts[2] as f64 / 1000.0, 100.0, "KB");
 }
 
-fn create(url: &str, session: &str) {
+pub(crate) fn create(url: &str, session: &str) {
     let mut command = Command::new(daemon::binary("cloakroom"));
     command.args(["--target", url, "--json", "sessions", "create", "--id", session, "--business", "bench"]);
     assert!(command.output().unwrap().status.success());
@@ -199,52 +197,4 @@ async fn counting_proxy(target: &str) -> (String, Arc<AtomicU64>) {
         }
     });
     (address, count)
-}
-
-/// Whole processes: `cloakroom load` against `cp -a` of the same tree to the same disk, taking turns.
-async fn loads(daemon: &Daemon, profiles: &Path) {
-    table::head("Loads, medium profile, full capture, loopback, embedded");
-    let work = tempfile::tempdir_in(directory()).unwrap();
-    let path = |name: &str| work.path().join(name);
-    create(&daemon.url(), "loads");
-    let client = Client::connect(&daemon.url(), Options::default()).unwrap();
-    let options = || SaveOptions { policy: Policy::Full, ..SaveOptions::default() };
-    become_like(&path("source"), &profiles.join("v2"));
-    let former = client.save("loads", path("source"), options()).await.unwrap().snapshot;
-    become_like(&path("source"), &profiles.join("v3"));
-    client.save("loads", path("source"), options()).await.unwrap();
-    #[expect(clippy::cast_precision_loss, reason = "a profile's size is far below 2^52")]
-    table::fact(&format!("the profile: {} entries", former.entry_count), former.total_bytes as f64 / 1e6, "MB");
-
-    let (mut copies, mut full, mut delta) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        load(daemon, &path("loaded"), &["--snapshot", &former.id]);
-        let start = Instant::now();
-        load(daemon, &path("loaded"), &["--replace"]);
-        delta.push(start.elapsed().as_secs_f64() * 1000.0);
-
-        let start = Instant::now();
-        load(daemon, &path("full"), &[]);
-        full.push(start.elapsed().as_secs_f64() * 1000.0);
-
-        let start = Instant::now();
-        copy(&path("full"), &path("copy"));
-        copies.push(start.elapsed().as_secs_f64() * 1000.0);
-        for name in ["loaded", "full", "copy"] {
-            fs::remove_dir_all(path(name)).unwrap();
-        }
-    }
-    let (copies, full, delta) = (table::median(copies), table::median(full), table::median(delta));
-    table::fact("cp -a of the loaded tree", copies, "ms");
-    table::fact("full load", full, "ms");
-    table::at_most("full load / cp -a", full / copies, 2.0, "");
-    table::fact("load after an idle run, from the former directory", delta, "ms");
-    table::at_least("full load / load after an idle run", full / delta, 10.0, "");
-}
-
-fn load(daemon: &Daemon, target: &Path, options: &[&str]) {
-    let mut command = Command::new(daemon::binary("cloakroom"));
-    command.args(["--target", &daemon.url(), "--json", "load", "loads"]).arg(target).args(options);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

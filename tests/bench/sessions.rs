@@ -18,6 +18,7 @@ use cloakroom_api::v1::{
 };
 use cloakroom_tests::{
     daemon::{Daemon, Options},
+    process::processor_time,
     redis::{self as redis_server, Redis},
 };
 use redis::AsyncCommands as _;
@@ -33,29 +34,63 @@ const ROUNDS: usize = 3;
 
 pub(crate) async fn run() {
     table::head("Sessions on Redis, concurrency 64");
-    let redis = Redis::start(redis_server::Options::default()).await;
+    let mut redis = Redis::start(redis_server::Options::default()).await;
     let options = Options {
         env: [("METADATA_ENGINE", "redis".to_owned()), ("METADATA_REDIS_URL", redis.url()), ("KEYS_MASTER_KEY", "5a".repeat(32))]
             .map(|(key, value)| (format!("CLOAKROOM_{key}"), value))
             .into(),
         args: Vec::new(),
     };
-    let daemon = Daemon::start_with(options).await;
+    let mut daemon = Daemon::start_with(options).await;
     let mut channels = Vec::new();
     for _ in 0..CONNECTIONS {
         channels.push(Endpoint::from_shared(daemon.url()).unwrap().connect().await.unwrap());
     }
     let channels = Arc::new(channels);
+    let processes = [std::process::id(), daemon.process().id(), redis.process().id()];
+    calls(&channels, processes).await;
+    active(&channels, &redis).await;
+}
+
+/// Creating, getting and updating against empty calls, and what three calls cost whom.
+async fn calls(channels: &Arc<Vec<Channel>>, processes: [u32; 3]) {
     let (mut empty, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        empty.push(rate(&channels, |channel, _| check(channel)).await);
-        ours.push(3.0 * rate(&channels, create_get_update).await);
+        empty.push(Round::of(processes, rate(channels, |channel, _| check(channel))).await);
+        ours.push(Round::of(processes, rate(channels, create_get_update)).await);
     }
-    let (empty, ours) = (table::median(empty), table::median(ours));
-    table::fact("an empty unary call", empty, "calls/s");
-    table::fact("create, get, update", ours, "calls/s");
-    table::at_least("create, get, update / empty calls", ours / empty, 0.5, "");
-    active(&channels, &redis).await;
+    let middle = |rounds: &[Round], figure: fn(&Round) -> f64| table::median(rounds.iter().map(figure).collect());
+    let rates = (middle(&empty, |round| round.rate), 3.0 * middle(&ours, |round| round.rate));
+    table::fact("an empty unary call", rates.0, "calls/s");
+    table::fact("create, get, update", rates.1, "calls/s");
+    table::at_least("create, get, update / empty calls", rates.1 / rates.0, 0.5, "");
+    let bare = 3.0 * middle(&empty, |round| round.client + round.daemon);
+    table::fact("three empty calls: processor time of both ends", bare, "µs");
+    table::fact("create, get, update: of the client", middle(&ours, |round| round.client), "µs");
+    table::fact("create, get, update: of the daemon", middle(&ours, |round| round.daemon), "µs");
+    let redis = middle(&ours, |round| round.redis);
+    table::fact("create, get, update: of Redis", redis, "µs");
+    table::fact("empty calls / create, get, update, in processor time", bare / middle(&ours, |round| round.client + round.daemon + round.redis), "");
+    table::fact("… if these cost both ends no more than empty ones", bare / (bare + redis), "");
+}
+
+/// How often something was done in a second, and what it cost each time, in µs of processor time.
+struct Round {
+    rate: f64,
+    client: f64,
+    daemon: f64,
+    redis: f64,
+}
+
+impl Round {
+    async fn of(processes: [u32; 3], work: impl Future<Output = f64>) -> Self {
+        let (before, start) = (processes.map(processor_time), Instant::now());
+        let rate = work.await;
+        let done = rate * start.elapsed().as_secs_f64();
+        let after = processes.map(processor_time);
+        let [client, daemon, redis] = std::array::from_fn(|which| (after[which] - before[which]) / done);
+        Self { rate, client, daemon, redis }
+    }
 }
 
 /// How many times a second `CONCURRENCY` loops complete `work` together.

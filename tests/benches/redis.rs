@@ -21,7 +21,10 @@ use cloakroom_server::{
         redis::{RedisConfig, RedisStore},
     },
 };
-use cloakroom_tests::redis::{Options, Redis};
+use cloakroom_tests::{
+    process::processor_time,
+    redis::{Options, Redis},
+};
 use redis::aio::ConnectionManager;
 
 const CONCURRENCY: usize = 64;
@@ -52,19 +55,11 @@ struct Round {
     there: f64,
 }
 
-/// Processor time of a process so far, in µs, from Linux's ticks of 10 ms.
-fn cpu(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks * 10_000.0
-}
-
 /// 64 tasks call again and again.
-async fn rate<F: Future<Output = ()> + Send>(call: impl Fn(usize) -> F + Send + Sync + Clone + 'static, server: &str) -> Round {
+async fn rate<F: Future<Output = ()> + Send>(call: impl Fn(usize) -> F + Send + Sync + Clone + 'static, server: u32) -> Round {
     let done = Arc::new(AtomicU64::new(0));
     let mut tasks = tokio::task::JoinSet::new();
-    let (here, there) = (cpu("self"), cpu(server));
+    let (here, there) = (processor_time(std::process::id()), processor_time(server));
     let started = monotonic();
     for task in 0..CONCURRENCY {
         let (call, done) = (call.clone(), Arc::clone(&done));
@@ -81,7 +76,11 @@ async fn rate<F: Future<Output = ()> + Send>(call: impl Fn(usize) -> F + Send + 
     tasks.join_all().await;
     #[expect(clippy::cast_precision_loss, reason = "counts are small")]
     let done = done.load(Ordering::Relaxed) as f64;
-    Round { rate: done / started.elapsed().as_secs_f64(), here: (cpu("self") - here) / done, there: (cpu(server) - there) / done }
+    Round {
+        rate: done / started.elapsed().as_secs_f64(),
+        here: (processor_time(std::process::id()) - here) / done,
+        there: (processor_time(server) - there) / done,
+    }
 }
 
 fn middle(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> f64 {
@@ -100,7 +99,7 @@ fn report(what: &str, engine: &[Round], raw: &[Round]) {
     }
 }
 
-async fn commits(store: &Arc<RedisStore>, ns: &Namespace, server: &str, op: bool) {
+async fn commits(store: &Arc<RedisStore>, ns: &Namespace, server: u32, op: bool) {
     let (mut engine, mut raw) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (shared, name) = (Arc::clone(store), ns.clone());
@@ -126,7 +125,7 @@ async fn commits(store: &Arc<RedisStore>, ns: &Namespace, server: &str, op: bool
     report(if op { "commit with an operation" } else { "commit" }, &engine, &raw);
 }
 
-async fn reads(store: &Arc<RedisStore>, ns: &Namespace, server: &str) {
+async fn reads(store: &Arc<RedisStore>, ns: &Namespace, server: u32) {
     let (_, connection) = store.raw(ns, &update(0, false)).unwrap();
     let (mut engine, mut raw, mut multi) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -143,7 +142,7 @@ async fn reads(store: &Arc<RedisStore>, ns: &Namespace, server: &str) {
     report("get, against MULTI TIME HGET HGETALL EXEC", &engine, &multi);
 }
 
-async fn raw_reads(connection: &ConnectionManager, ns: &Namespace, server: &str, multi: bool) -> Round {
+async fn raw_reads(connection: &ConnectionManager, ns: &Namespace, server: u32, multi: bool) -> Round {
     let (connection, stem) = (connection.clone(), format!("cloakroom:{{{ns}}}:"));
     let read = move |n: usize| {
         let (mut connection, stem) = (connection.clone(), stem.clone());
@@ -176,9 +175,9 @@ async fn main() {
     let store = Arc::new(RedisStore::connect(config).await.unwrap());
     let ns = Namespace::parse("namespace", "bench").unwrap();
     println!("concurrency {CONCURRENCY}, median of {ROUNDS} rounds of {ROUND:?} each, in turns; {}", if cfg!(debug_assertions) { "debug" } else { "release" });
-    let process = server.process().id().to_string();
-    commits(&store, &ns, &process, false).await;
-    commits(&store, &ns, &process, true).await;
-    reads(&store, &ns, &process).await;
+    let process = server.process().id();
+    commits(&store, &ns, process, false).await;
+    commits(&store, &ns, process, true).await;
+    reads(&store, &ns, process).await;
     store.close().await;
 }

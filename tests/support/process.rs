@@ -196,6 +196,19 @@ fn tail(output: &str) -> String {
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
+/// Processor time of a process so far, all its threads together, in µs: from Linux's ticks of 10 ms.
+///
+/// # Panics
+/// When there is no such process, or this is not Linux.
+#[must_use]
+pub fn processor_time(process: u32) -> f64 {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).map(|field| field.parse().unwrap_or(0.0)).sum();
+    ticks * 10_000.0
+}
+
 /// Finds a program of the tests: the one that the environment `variable` names, else the one that `tests/install` put
 /// into `target/test-tools/venv/bin`, else the one in `PATH`.
 ///

@@ -18,9 +18,9 @@ use crate::{
     parts::Base,
     profiles::Loader,
     progress::{Counter, STALL},
-    sidecar::Sidecar,
+    sidecar::{self, Sidecar},
     system::blocking,
-    tree::Kind,
+    tree::{Kind, Stat},
 };
 
 /// What a load found in its place.
@@ -36,9 +36,39 @@ pub(crate) enum Current {
 /// A load that was asked for and begins with its first message.
 pub(crate) struct Opened {
     /// What the daemon was told is here.
-    pub(crate) have: String,
+    had: Had,
     pub(crate) first: v1::LoadProfileResponse,
     pub(crate) stream: Streaming<v1::LoadProfileResponse>,
+}
+
+/// A directory as its sidecar says.
+#[derive(Clone, Debug)]
+pub(crate) struct Had {
+    base: Arc<Base>,
+    /// How the system described the sidecar before it was read.
+    note: Stat,
+}
+
+impl Opened {
+    pub(crate) fn had(&self) -> Had {
+        self.had.clone()
+    }
+}
+
+impl Had {
+    /// The same still, if no load or save has ended there since: each puts another sidecar into its place.
+    pub(crate) fn still(self) -> Option<Arc<Base>> {
+        let now = sidecar::path(&self.base.directory).symlink_metadata().ok()?;
+        (Stat::of(&now) == self.note).then_some(self.base)
+    }
+
+    pub(crate) fn into_base(self) -> Arc<Base> {
+        self.base
+    }
+
+    pub(crate) fn is(&self, base: Option<&Arc<Base>>) -> bool {
+        base.is_some_and(|base| Arc::ptr_eq(base, &self.base))
+    }
 }
 
 /// What the directory is, compared with its sidecar.
@@ -53,12 +83,12 @@ impl Client {
     /// Asks for a load into the place of `target`, with its sidecar as what is there. With `beside`, what does not travel may be there too.
     pub(crate) async fn current(&self, session_id: &str, target: &Path, options: &LoadOptions, beside: bool) -> Result<Current> {
         let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.to_owned());
-        let Some(base) = blocking(move || Ok(known(at, &namespace, &session))).await? else { return Ok(Current::Other(None)) };
-        let base = Arc::new(base);
+        let Some(had) = blocking(move || Ok(known(at, &namespace, &session))).await? else { return Ok(Current::Other(None)) };
+        let base = Arc::clone(&had.base);
         let request = self.load_request(session_id, options, Some(&base));
         let mut attempts = self.attempts_of_a_stream();
         let opened = loop {
-            match self.open(&request).await {
+            match self.open(&request, &had).await {
                 Ok(opened) => break opened,
                 Err(status) => attempts.again(&status).await?,
             }
@@ -88,10 +118,10 @@ impl Client {
         }
     }
 
-    async fn open(&self, request: &v1::LoadProfileRequest) -> Result<Opened, Status> {
+    async fn open(&self, request: &v1::LoadProfileRequest, had: &Had) -> Result<Opened, Status> {
         let mut stream = self.profile_stub().load_profile(request.clone()).await?.into_inner();
         let first = next(&mut stream).await?.ok_or_else(|| Status::unavailable("the load ended before it began"))?;
-        Ok(Opened { have: request.have_snapshot_id.clone(), first, stream })
+        Ok(Opened { had: had.clone(), first, stream })
     }
 
     /// Takes the rest of a load that brings nothing but perhaps a storage state. Nothing if it is another one after all, or breaks off.
@@ -116,9 +146,10 @@ async fn next(stream: &mut Streaming<v1::LoadProfileResponse>) -> Result<Option<
 }
 
 /// The directory as its sidecar says, if it is of that session.
-fn known(directory: PathBuf, namespace: &str, session: &str) -> Option<Base> {
+pub(crate) fn known(directory: PathBuf, namespace: &str, session: &str) -> Option<Had> {
+    let note = Stat::of(&sidecar::path(&directory).symlink_metadata().ok()?);
     let known = Sidecar::read(&directory).filter(|known| known.is_of(namespace, session) && directory.is_dir())?;
-    Some(Base { directory, snapshot_id: known.snapshot_id, tree: known.tree })
+    Some(Had { base: Arc::new(Base { directory, snapshot_id: known.snapshot_id, tree: known.tree }), note })
 }
 
 /// Without a policy nothing may be there that is not of the snapshot.

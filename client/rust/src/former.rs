@@ -35,6 +35,9 @@ impl Found {
     }
 }
 
+/// So few directories are looked at faster than a thread is started for the half of them.
+const FEW: usize = 16;
+
 /// Looks at everything in the base's directory.
 ///
 /// # Errors
@@ -43,7 +46,8 @@ pub(crate) fn examine(base: &Base) -> Result<Vec<Found>> {
     let known = base.tree.by_path();
     let (mut all, mut level) = (Vec::with_capacity(known.len()), vec![String::new()]);
     while !level.is_empty() {
-        let found = parallel(&level, |prefix| examine_one(base, &known, prefix))?;
+        let look = |prefix: &String| examine_one(base, &known, prefix);
+        let found = if level.len() < FEW { level.iter().map(look).collect::<Result<_>>()? } else { parallel(&level, look)? };
         let first = all.len();
         all.extend(found.into_iter().flatten());
         // What is below a directory that no snapshot knows need not be looked at.

@@ -8,7 +8,7 @@ use crate::{
     capture::{Capture, Policy},
     error::Result,
     parts::Base,
-    place::{Goal, May, place},
+    place::{Goal, May, look_and_place},
     profiles::{Loader, walk},
     sidecar::{Origin, Sidecar},
     tree::{Root, Tree},
@@ -64,7 +64,7 @@ pub fn load(messages: Vec<v1::LoadProfileResponse>, former: Option<&Former>, tar
     }
     let (namespace, session_id, snapshot_id) = ("n".to_owned(), "s".to_owned(), "new".to_owned());
     let sidecar = Sidecar { namespace, session_id, snapshot_id, origin: Origin::default(), storage_state: false, tree: Tree::default() };
-    place(&loader.finish()?, Goal { target, space: &space, may: May { replace: true, ..May::default() }, sidecar }).map(|tree| tree.manifest_root())
+    look_and_place(&loader.finish()?, Goal { target, space: &space, may: May { replace: true, ..May::default() }, sidecar }).map(|tree| tree.manifest_root())
 }
 
 /// What stands at `target` after [`load`]: every entry as the system describes it, without times.

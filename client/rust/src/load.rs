@@ -4,6 +4,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,18 +13,23 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tonic::{Response, Status, Streaming};
 
 use crate::{
+    clock,
     connection::Client,
-    current::{Current, Opened},
+    current::{Current, Had, Opened, known},
     error::{Error, Result},
+    former::examine,
     parts::Base,
     place::{Goal, May, place, taken},
     profiles::{Job, Loader},
     progress::{Counter, OnProgress, STALL},
     sidecar::{Origin, Sidecar},
-    system::{blocking, quiesced, whole, width},
+    system::{blocking, joined, quiesced, whole, width},
     tree::Tree,
     workspace::Workspace,
 };
+
+/// How long a look at a former directory is good for.
+const FRESH: Duration = Duration::from_millis(50);
 
 /// How to load. The default loads the head, as a whole, into a directory that is not there yet.
 #[derive(Clone, Debug, Default)]
@@ -105,20 +111,18 @@ impl Client {
             }
         }
         let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.clone());
+        let had = opened.as_ref().map(|opened| opened.had());
         let (space, mut base) = blocking(move || {
             check(&at, may)?;
             let space = Workspace::beside(&at)?;
             // Another load may have ended, or one that died may have been cleared up.
             check(&at, may)?;
             let have = have.or_else(|| at.exists().then(|| at.clone())).filter(|_| use_it);
-            let base = have.and_then(|have| {
-                let known = Sidecar::read(&have).filter(|known| known.is_of(&namespace, &session))?;
-                Some(Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
-            });
+            let base = had.and_then(Had::still).or_else(|| have.and_then(|have| known(have, &namespace, &session)).map(Had::into_base));
             if let Some(base) = base.as_ref().filter(|base| may.consume && base.directory != at) {
                 quiesced(&base.directory, may.force)?;
             }
-            Ok((space, base.map(Arc::new)))
+            Ok((space, base))
         })
         .await?;
         let space = Arc::new(space);
@@ -155,7 +159,15 @@ impl Client {
         counter: &Counter,
     ) -> Result<Loaded> {
         let request = self.load_request(session_id, options, base.as_deref());
+        let (had, asked) = (base.clone(), clock::monotonic());
+        let look = |had: Arc<Base>| tokio::task::spawn_blocking(move || examine(&had));
+        // What is had is looked at while the difference comes; once more if that took so long that somebody may have touched it since.
+        let looking = had.clone().map(look);
         let loader = self.fetch(request, opened, space, base, counter).await?;
+        let found = match (looking, had) {
+            (Some(looking), Some(had)) if loader.is_difference() => joined(if asked.elapsed() < FRESH { looking } else { look(had) }.await)?,
+            _ => Vec::new(),
+        };
         let (namespace, session_id, at) = (self.namespace.to_string(), session_id.to_owned(), target.to_owned());
         let begin = loader.begin.clone().unwrap_or_default();
         let snapshot = begin.snapshot.ok_or_else(|| Error::malformed("its snapshot"))?;
@@ -165,7 +177,7 @@ impl Client {
         blocking(move || {
             let verified = loader.finish()?;
             let sidecar = Sidecar { namespace, session_id, snapshot_id, origin, storage_state: has_state, tree: Tree::default() };
-            place(&verified, Goal { target: &at, space: &space, may, sidecar })
+            place(&verified, &found, Goal { target: &at, space: &space, may, sidecar })
         })
         .await?;
         Ok(Loaded { directory: target.to_owned(), snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
@@ -194,7 +206,7 @@ impl Client {
         counter: &Counter,
     ) -> Result<Loader> {
         // Another load may have ended in this place since.
-        let mut opened = opened.filter(|opened| opened.have == request.have_snapshot_id);
+        let mut opened = opened.filter(|opened| opened.had().is(base.as_ref()));
         let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();

@@ -11,11 +11,12 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    clock,
     error::{Error, Result},
     look::changing,
     pieces::MAX_DATA,
     system::{lock, make_parents, set_attributes},
-    tree::{DIGEST, Entry, LEAF, Tree, hash_leaves, sha256},
+    tree::{DIGEST, Entry, LEAF, Stat, Tree, hash_leaves, sha256},
 };
 
 /// A directory that holds a snapshot, as its sidecar says; whether it still does shows when it is used.
@@ -35,6 +36,11 @@ impl Base {
         File::open(&at).and_then(|file| file.read_exact_at(&mut bytes, begin)).map_err(|error| Error::file(&at, error))?;
         Ok(bytes.into())
     }
+}
+
+/// Whether a file is as it was when its entry was made.
+fn is_untouched(at: &Path, entry: &Entry) -> bool {
+    entry.stat.is_some() && at.symlink_metadata().is_ok_and(|now| entry.stat == Some(Stat::of(&now)))
 }
 
 /// Where the new files of a load lie until all of it is verified.
@@ -81,17 +87,20 @@ struct State {
     leaves: Vec<u8>,
     covered: Vec<bool>,
     missing: usize,
+    /// How the system described the finished file.
+    stat: Option<Stat>,
 }
 
 impl Part {
     pub(crate) fn new(entry: Entry, number: usize) -> Self {
         let count = entry.leaf_count();
-        Self { entry, number, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count }) }
+        Self { entry, number, state: Mutex::new(State { leaves: vec![0; count * DIGEST], covered: vec![false; count], missing: count, stat: None }) }
     }
 
-    /// The entry with its leaves, once it is complete.
+    /// The entry with its leaves, once it is complete; with its stat if it was written to the stage, where it is valid as long as it lies there.
     pub(crate) fn finished(&self) -> Entry {
-        Entry { leaves: std::mem::take(&mut lock(&self.state).leaves), ..self.entry.clone() }
+        let mut state = lock(&self.state);
+        Entry { leaves: std::mem::take(&mut state.leaves), stat: state.stat, ..self.entry.clone() }
     }
 
     /// Its place in the stage.
@@ -124,15 +133,29 @@ impl Part {
         written.map_err(|error| Error::file(Path::new(&self.entry.path), error))?;
         let mut state = lock(&self.state);
         state.missing -= end - first;
-        if state.missing == 0 { self.close(file, &state.leaves) } else { Ok(()) }
+        self.close(file, &mut state)
     }
 
-    /// The last that is done to a complete file.
-    pub(crate) fn close(&self, file: &File, leaves: &[u8]) -> Result<()> {
-        if sha256(leaves) != self.entry.root {
+    /// Makes a file without content.
+    pub(crate) fn empty(&self, stage: &Stage) -> Result<()> {
+        self.close(&self.open(stage)?, &mut lock(&self.state))
+    }
+
+    /// The last that is done to a file, once it is complete.
+    fn close(&self, file: &File, state: &mut State) -> Result<()> {
+        if state.missing > 0 {
+            return Ok(());
+        }
+        if sha256(&state.leaves) != self.entry.root {
             return Err(Error::damaged("DIGEST_MISMATCH", format!("{:?} has another root than announced", self.entry.path)));
         }
-        set_attributes(file, self.entry.mode, self.entry.mtime_ns).map_err(|error| Error::file(Path::new(&self.entry.path), error))
+        let settle = || {
+            set_attributes(file, self.entry.mode, self.entry.mtime_ns)?;
+            let now = clock::wall_ns();
+            Ok(Stat::of(&file.metadata()?).settled(now))
+        };
+        state.stat = settle().map_err(|error| Error::file(Path::new(&self.entry.path), error))?;
+        Ok(())
     }
 
     /// Takes what no run covered from the base's file of the same path. Says whether the content is the base's as a whole, so that nothing was written.
@@ -148,7 +171,7 @@ impl Part {
             return Ok(true);
         }
         let file = self.open(stage)?;
-        let known = base.tree.get(&self.entry.path).filter(|old| old.stat.is_some());
+        let known = base.tree.get(&self.entry.path).filter(|old| is_untouched(&base.directory.join(&old.path), old));
         for gap in gaps.chunk_by(|one, next| one + 1 == *next) {
             match known.filter(|old| old.span(gap[0], gap.len()) == self.entry.span(gap[0], gap.len())) {
                 Some(old) => self.take_over(&file, base, old, gap)?,
@@ -162,8 +185,7 @@ impl Part {
         Ok(false)
     }
 
-    /// Takes leaves whose digests are known already, without a look at them. That they still are what they were tells the base's stat, of which the whole load is made
-    /// dependent before it ends: see [`crate::former::examine`].
+    /// Takes leaves whose digests are known already, without a look at them: that they still are what they were tells the file's stat, before and after.
     fn take_over(&self, file: &File, base: &Base, old: &Entry, gap: &[usize]) -> Result<()> {
         let (first, end) = (gap[0], gap[0] + gap.len());
         let (from, digests) = (base.directory.join(&old.path), first * DIGEST..end * DIGEST);
@@ -175,14 +197,14 @@ impl Part {
             // Within the kernel, where that can be done; blocks are shared where the file system can.
             io::copy(&mut source.take(size as u64), &mut target)
         };
-        if copy().map_err(|error| Error::file(&from, error))? != size as u64 {
+        if copy().map_err(|error| Error::file(&from, error))? != size as u64 || !is_untouched(&from, old) {
             return Err(changing(&old.path));
         }
         let mut state = lock(&self.state);
         state.covered[first..end].fill(true);
         state.leaves[digests].copy_from_slice(leaves);
         state.missing -= gap.len();
-        if state.missing == 0 { self.close(file, &state.leaves) } else { Ok(()) }
+        self.close(file, &mut state)
     }
 
     /// Whether so many bytes are these leaves.

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     clock,
     error::{Error, Result},
-    former::{Found, examine},
+    former::Found,
     look::changing,
     moves::Moves,
     parts::{Base, Stage},
@@ -49,28 +49,34 @@ pub(crate) struct May {
 
 /// Puts what was verified in the place of the target, with its sidecar, and answers what the system says of it; whatever was there is gone.
 ///
-/// The base's directory is used up if it may be and that can be done. On an error everything is as it was.
+/// `found` is what [`crate::former::examine`] saw in the base's directory, if there is a base; that is used up if it may be and can be. On an error everything is as it was.
 ///
 /// # Errors
 /// `TARGET_EXISTS` when something is at the target that may not be replaced, and `PROFILE_BUSY` when a browser holds what is to give way, which both may have come up since the
 /// load began; `PROFILE_CHANGING` when the base's directory is not what it was; and what the file system says.
-pub(crate) fn place(verified: &Verified, mut goal: Goal<'_>) -> Result<Tree> {
-    let found = verified.base.as_ref().map(|base| examine(base)).transpose()?.unwrap_or_default();
+pub(crate) fn place(verified: &Verified, found: &[Found], mut goal: Goal<'_>) -> Result<Tree> {
     if let Some(base) = verified.base.as_ref().filter(|_| goal.may.consume)
-        && let Some(tree) = patch(verified, base, &found, &mut goal)?
+        && let Some(tree) = patch(verified, base, found, &mut goal)?
     {
         return Ok(tree);
     }
     let still = HashMap::new();
-    let stage = complete(verified, &found, goal.space)?;
+    let stage = complete(verified, found, goal.space)?;
     settle_directories(&stage, verified, &still)?;
     let mut moves = Moves::new(goal.space.path());
     commit(&stage, verified, &still, &mut goal, &mut moves).inspect_err(|_| moves.take_back())
 }
 
+/// The same, after a look at the base's directory.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn look_and_place(verified: &Verified, goal: Goal<'_>) -> Result<Tree> {
+    let found = verified.base.as_ref().map(|base| crate::former::examine(base)).transpose()?.unwrap_or_default();
+    place(verified, &found, goal)
+}
+
 /// The last steps: everything that may find the disk full comes before the first rename.
 pub(crate) fn commit(built: &Path, verified: &Verified, still: &HashMap<&str, Stat>, goal: &mut Goal<'_>, moves: &mut Moves) -> Result<Tree> {
-    goal.sidecar.tree = restat(built, &verified.tree, still)?;
+    goal.sidecar.tree = restat(built, verified, still)?;
     let (note, place, replaced) = (goal.space.path().join("note"), sidecar::path(goal.target), goal.space.replaced());
     moves.make(&note, |note| goal.sidecar.write_new(note)).map_err(|error| Error::file(&note, error))?;
     if goal.target.symlink_metadata().is_ok() {
@@ -150,9 +156,13 @@ pub(crate) fn settle_directories(built: &Path, verified: &Verified, still: &Hash
     directories.into_iter().try_for_each(|entry| set_attributes_at(&built.join(&entry.path), entry.mode, entry.mtime_ns))
 }
 
-/// The entries with what the system says of them now.
-fn restat(built: &Path, tree: &Tree, still: &HashMap<&str, Stat>) -> Result<Tree> {
-    let entries = parallel(tree.entries(), |entry| {
+/// The entries with what the system says of them now. Of a file that came whole and was not moved since it was written, that is known.
+fn restat(built: &Path, verified: &Verified, still: &HashMap<&str, Stat>) -> Result<Tree> {
+    let known = |entry: &Entry| verified.base.is_none() && entry.kind == Kind::File && entry.stat.is_some();
+    let entries = parallel(verified.tree.entries(), |entry| {
+        if known(entry) {
+            return Ok(Arc::clone(entry));
+        }
         let (path, now) = (built.join(&entry.path), clock::wall_ns());
         let stat = match still.get(entry.path.as_str()) {
             Some(stat) => *stat,

@@ -146,7 +146,7 @@ impl Job {
         let mut data = unpack(&self.records)?;
         let mut open: Option<(u32, File)> = None;
         for part in &self.empty {
-            part.close(&part.open(&self.stage)?, &[])?;
+            part.empty(&self.stage)?;
         }
         for (part, run) in &self.runs {
             let (first, count) = (run.first_leaf as usize, run.leaf_count as usize);
@@ -204,6 +204,11 @@ impl Loader {
         // Each attempt has names of its own: what still writes for an earlier one must not write into this one.
         let stage = Stage::Flat(space.join(clock::random_id()));
         Self { begin: None, storage_state: Vec::new(), stage, base, parts: Vec::new(), content: 0, names, removed, root: None }
+    }
+
+    /// Whether what comes is a difference to the base, as far as the stream has said yet.
+    pub(crate) fn is_difference(&self) -> bool {
+        self.base.is_some()
     }
 
     /// Takes the next message; answers the work that it makes.

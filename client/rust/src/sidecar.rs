@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     ffi::OsString,
+    fmt::Write as _,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -22,6 +23,8 @@ use crate::{
 };
 
 const VERSION: u32 = 1;
+/// About what the text of an entry has beside its path and its leaves.
+const FIXED: usize = 320;
 
 /// What a directory held, and of which session.
 #[derive(Clone, Debug)]
@@ -73,7 +76,19 @@ impl Origin {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+struct Head<'a> {
+    version: u32,
+    namespace: &'a str,
+    session_id: &'a str,
+    snapshot_id: &'a str,
+    manifest_root: &'a str,
+    origin: &'a Origin,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    storage_state: bool,
+}
+
+#[derive(Deserialize)]
 struct Body<'a> {
     version: u32,
     #[serde(borrow)]
@@ -86,13 +101,13 @@ struct Body<'a> {
     manifest_root: Cow<'a, str>,
     #[serde(default)]
     origin: Origin,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     storage_state: bool,
     #[serde(borrow)]
     entries: Vec<Item<'a>>,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ItemKind {
     File,
@@ -100,7 +115,7 @@ enum ItemKind {
     Link,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Item<'a> {
     kind: ItemKind,
     #[serde(borrow)]
@@ -109,11 +124,11 @@ struct Item<'a> {
     #[serde(borrow)]
     mtime_ns: Cow<'a, str>,
     size: u64,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     root: Option<Cow<'a, str>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     leaves: Option<Cow<'a, str>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     target: Option<Cow<'a, str>>,
     #[serde(borrow)]
     stat: Cow<'a, str>,
@@ -169,19 +184,54 @@ impl Sidecar {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(at)?.write_all(&text)
     }
 
-    /// The text of its file.
+    /// The text of its file, written by hand: most of it are digests, which need no look for characters to be escaped.
     pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
-        let body = Body {
+        let head = Head {
             version: VERSION,
-            namespace: (&self.namespace).into(),
-            session_id: (&self.session_id).into(),
-            snapshot_id: (&self.snapshot_id).into(),
-            manifest_root: hex(&self.tree.manifest_root()).into(),
-            origin: self.origin.clone(),
+            namespace: &self.namespace,
+            session_id: &self.session_id,
+            snapshot_id: &self.snapshot_id,
+            manifest_root: &hex(&self.tree.manifest_root()),
+            origin: &self.origin,
             storage_state: self.storage_state,
-            entries: self.tree.entries().iter().map(|entry| Item::of(entry)).collect(),
         };
-        serde_json::to_vec(&body).map_err(io::Error::other)
+        let entries = self.tree.entries();
+        let size = entries.iter().map(|entry| FIXED + entry.path.len() + entry.target.len() + entry.leaves.len().div_ceil(3) * 4).sum::<usize>();
+        let mut text = String::with_capacity(size + FIXED);
+        let head = serde_json::to_string(&head)?;
+        text.push_str(head.strip_suffix('}').unwrap_or(&head));
+        text.push_str(",\"entries\":[");
+        for (number, entry) in entries.iter().enumerate() {
+            text.push_str(if number == 0 { "" } else { "," });
+            item(entry, &mut text)?;
+        }
+        text.push_str("]}");
+        Ok(text.into_bytes())
+    }
+}
+
+/// Appends one entry.
+fn item(entry: &Entry, text: &mut String) -> io::Result<()> {
+    let kind = match entry.kind {
+        Kind::File => "file",
+        Kind::Directory => "directory",
+        Kind::Link => "link",
+    };
+    let path = serde_json::to_string(&entry.path)?;
+    let failed = io::Error::other;
+    write!(text, "{{\"kind\":\"{kind}\",\"path\":{path},\"mode\":{},\"mtime_ns\":\"{}\",\"size\":{}", entry.mode, entry.mtime_ns, entry.size)
+        .map_err(failed)?;
+    if entry.kind == Kind::File {
+        write!(text, ",\"root\":\"{}\",\"leaves\":\"", hex(&entry.root)).map_err(failed)?;
+        STANDARD.encode_string(&entry.leaves, text);
+        text.push('"');
+    }
+    if entry.kind == Kind::Link {
+        write!(text, ",\"target\":{}", serde_json::to_string(&entry.target)?).map_err(failed)?;
+    }
+    match entry.stat {
+        Some(stat) => write!(text, ",\"stat\":\"{stat}\"}}").map_err(failed),
+        None => text.write_str(",\"stat\":\"\"}").map_err(failed),
     }
 }
 
@@ -194,26 +244,7 @@ pub(crate) fn remove(directory: &Path) -> Result<()> {
     }
 }
 
-impl<'a> Item<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        let file = entry.kind == Kind::File;
-        Self {
-            kind: match entry.kind {
-                Kind::File => ItemKind::File,
-                Kind::Directory => ItemKind::Directory,
-                Kind::Link => ItemKind::Link,
-            },
-            path: (&entry.path).into(),
-            mode: entry.mode,
-            mtime_ns: entry.mtime_ns.to_string().into(),
-            size: entry.size,
-            root: file.then(|| hex(&entry.root).into()),
-            leaves: file.then(|| STANDARD.encode(&entry.leaves).into()),
-            target: (entry.kind == Kind::Link).then(|| (&entry.target).into()),
-            stat: entry.stat.map(|stat| stat.to_string()).unwrap_or_default().into(),
-        }
-    }
-
+impl Item<'_> {
     fn entry(self) -> Option<Entry> {
         let (path, mtime_ns) = (self.path.into_owned(), self.mtime_ns.parse().ok()?);
         let entry = match self.kind {

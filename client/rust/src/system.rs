@@ -15,6 +15,7 @@ use std::{
 };
 
 use cloakroom_api::v1;
+use tokio::task::JoinError;
 
 use crate::error::{Error, Result};
 
@@ -27,7 +28,12 @@ pub(crate) fn width() -> usize {
 
 /// Does something that blocks, away from the tasks that must not.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| panic::resume_unwind(failed.into_panic()))
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// What a thread did; a panic there goes on here.
+pub(crate) fn joined<T>(ended: std::result::Result<Result<T>, JoinError>) -> Result<T> {
+    ended.unwrap_or_else(|failed| panic::resume_unwind(failed.into_panic()))
 }
 
 /// Does the same to all items, side by side, and keeps their order; ends with an error that came up.

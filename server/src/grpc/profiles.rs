@@ -48,8 +48,8 @@ impl ProfileCalls {
 
 /// Answers with a snapshot whose marks were set.
 macro_rules! mark {
-    ($response:ident, $marked:expr) => {{
-        let Marked { view, revision } = $marked;
+    ($response:ident, $profiles:expr, $wanted:expr, $access:expr) => {{
+        let Marked { view, revision } = $access.end($profiles.mark(&$wanted).await.map_err(Status::from))?;
         Ok(Response::new(api::$response { snapshot: Some(snapshot(view)), revision: revision.0 }))
     }};
 }
@@ -161,7 +161,7 @@ impl ProfileService for ProfileCalls {
     }
 
     async fn pin_snapshot(&self, request: Request<api::PinSnapshotRequest>) -> Result<Response<api::PinSnapshotResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let note = label::parse_reason("note", &given.note)?;
         let wanted = MarkRequest {
@@ -171,11 +171,12 @@ impl ProfileService for ProfileCalls {
             marking: if given.unpin { Marking::Unpin } else { Marking::Pin(note) },
             conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
         };
-        mark!(PinSnapshotResponse, self.profiles.mark(&wanted).await?)
+        let access = Access::begin(who, "PinSnapshot", &wanted.namespace, &wanted.session);
+        mark!(PinSnapshotResponse, self.profiles, wanted, access)
     }
 
     async fn delete_snapshot(&self, request: Request<api::DeleteSnapshotRequest>) -> Result<Response<api::DeleteSnapshotResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let wanted = MarkRequest {
             namespace,
@@ -184,11 +185,12 @@ impl ProfileService for ProfileCalls {
             marking: Marking::Delete,
             conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
         };
-        mark!(DeleteSnapshotResponse, self.profiles.mark(&wanted).await?)
+        let access = Access::begin(who, "DeleteSnapshot", &wanted.namespace, &wanted.session);
+        mark!(DeleteSnapshotResponse, self.profiles, wanted, access)
     }
 
     async fn undelete_snapshot(&self, request: Request<api::UndeleteSnapshotRequest>) -> Result<Response<api::UndeleteSnapshotResponse>, Status> {
-        let namespace = parse::namespace(&request, &request.get_ref().namespace)?;
+        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
         let given = request.into_inner();
         let wanted = MarkRequest {
             namespace,
@@ -197,7 +199,8 @@ impl ProfileService for ProfileCalls {
             marking: Marking::Undelete,
             conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
         };
-        mark!(UndeleteSnapshotResponse, self.profiles.mark(&wanted).await?)
+        let access = Access::begin(who, "UndeleteSnapshot", &wanted.namespace, &wanted.session);
+        mark!(UndeleteSnapshotResponse, self.profiles, wanted, access)
     }
 }
 

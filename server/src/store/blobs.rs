@@ -6,7 +6,7 @@
 //!
 //! A failed `put_new` may have created the object or not; whoever repeats it must be able to recognise its own work.
 
-use std::{fmt, future::Future, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, future::Future, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -21,6 +21,7 @@ use crate::{
 mod config;
 mod counts;
 mod errors;
+mod local;
 
 pub use config::{BlobsConfig, Place, S3};
 pub use counts::Counts;
@@ -58,6 +59,8 @@ pub struct Blobs {
     prefix: String,
     location: String,
     remote: bool,
+    /// The directory, of one in a directory.
+    directory: Option<PathBuf>,
     counters: Counters,
 }
 
@@ -75,17 +78,24 @@ impl Blobs {
     pub fn open(config: &BlobsConfig) -> Result<Self> {
         let store = config.connect()?;
         let remote = matches!(config.place, Place::S3(_));
+        let directory = if let Place::Local(directory) = &config.place { Some(directory.clone()) } else { None };
         let mut prefix = config.prefix.trim_matches('/').to_owned();
         if !prefix.is_empty() {
             prefix.push('/');
         }
-        Ok(Self { store, prefix, location: config.location(), remote, counters: Counters::default() })
+        Ok(Self { store, prefix, location: config.location(), remote, directory, counters: Counters::default() })
     }
 
     /// Where it is, without credentials.
     #[must_use]
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// Whether reading means asking another machine.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.remote
     }
 
     /// How many requests were made since it was opened.
@@ -138,10 +148,12 @@ impl Blobs {
                     let path = &path;
                     async move { self.store.get_range(path, range).await }
                 };
-                coalesce_ranges(ranges, fetch, GAP).await
-            } else {
-                self.counters.get(1);
-                self.store.get_ranges(&path, ranges).await
+                return coalesce_ranges(ranges, fetch, GAP).await;
+            }
+            self.counters.get(1);
+            match &self.directory {
+                Some(directory) => local::read(directory.join(path.as_ref()), ranges.to_vec()).await,
+                None => self.store.get_ranges(&path, ranges).await,
             }
         };
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);

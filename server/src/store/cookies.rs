@@ -3,10 +3,7 @@
 
 use std::io::Cursor;
 
-use ring::{
-    digest::{Context, SHA256},
-    rand::SystemRandom,
-};
+use ring::digest::{Context, SHA256};
 use rusqlite::{
     Connection, MAIN_DB, OptionalExtension as _, Row,
     config::DbConfig,
@@ -14,9 +11,12 @@ use rusqlite::{
     types::{Type, ValueRef},
 };
 
-use crate::model::{
-    cookies::{CookieDigest, CookieId, Cookies},
-    tree::Root,
+use crate::{
+    clock,
+    model::{
+        cookies::{CookieDigest, CookieId, Cookies},
+        tree::Root,
+    },
 };
 
 /// Largest database, in bytes. Chromium keeps at most 3,300 cookies of some KiB.
@@ -46,10 +46,9 @@ impl DigestKey {
     /// A new key.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
-    pub fn new() -> Result<Self, String> {
-        let random = ring::rand::generate::<[u8; 32]>(&SystemRandom::new()).map_err(|_| "the system gives no random bytes".to_owned())?;
-        Ok(Self(random.expose()))
+    /// `INTERNAL` when the operating system gives no random numbers.
+    pub fn new() -> crate::Result<Self> {
+        clock::random().map(Self)
     }
 }
 

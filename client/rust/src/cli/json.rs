@@ -59,6 +59,7 @@ pub(crate) fn session(session: &v1::Session) -> Value {
         "etag": session.etag,
         "head_snapshot_id": session.head_snapshot_id,
         "storage_state_revision": session.storage_state_revision,
+        "storage_state_saved": session.storage_state_saved,
         "fence": session.fence,
     })
 }

@@ -17,7 +17,7 @@ use crate::{
     hex::{hex, unhex},
     moves::faults,
     pieces::cut,
-    place::{Goal, May, place},
+    place::{Goal, May, look_and_place},
     sidecar::{self, Origin, Sidecar},
     system::{make_directory, remove, set_attributes_at},
     tree::{LEAF, hash_leaves},
@@ -160,7 +160,7 @@ fn load_after(home: &Path, messages: Vec<v1::LoadProfileResponse>, had: bool, co
             job.run()?;
         }
     }
-    place(&loader.finish()?, goal(&target, &space, consume))
+    look_and_place(&loader.finish()?, goal(&target, &space, consume))
 }
 
 fn messages_of(case: &Value) -> Vec<v1::LoadProfileResponse> {
@@ -335,7 +335,7 @@ fn using_up_a_directory_keeps_inodes_of_what_is_unchanged_and_drops_what_is_not_
     let verified = verified(&space, base_of(&had), messages);
     // A cache that no snapshot has, made after the base was looked at.
     fs::create_dir_all(had.join("Cache/deep")).unwrap();
-    place(&verified, goal(&home.path().join("p"), &space, true)).unwrap();
+    look_and_place(&verified, goal(&home.path().join("p"), &space, true)).unwrap();
     assert_eq!((inode("p/d/kept"), fs::read_to_string(home.path().join("p/d/changed")).unwrap().as_str()), (kept, "new"));
     assert!(!home.path().join("p/Cache").exists() && !had.exists());
 }
@@ -416,7 +416,7 @@ fn a_disk_that_is_full_at_any_step_leaves_everything_as_it_was() {
             let space = Workspace::beside(&at).unwrap();
             let verified = verified(&space, base, messages.clone());
             faults::full_after(Some(step));
-            let placed = place(&verified, goal(&at, &space, true));
+            let placed = look_and_place(&verified, goal(&at, &space, true));
             let full = faults::was_full();
             faults::full_after(None);
             drop(space);
@@ -438,13 +438,17 @@ fn a_disk_that_is_full_at_any_step_leaves_everything_as_it_was() {
 }
 
 fn verified(space: &Workspace, base: Base, messages: Vec<v1::LoadProfileResponse>) -> Verified {
+    verify(space, base, messages).unwrap()
+}
+
+fn verify(space: &Workspace, base: Base, messages: Vec<v1::LoadProfileResponse>) -> Result<Verified> {
     let mut loader = Loader::new(space.path(), Some(Arc::new(base)));
     for message in messages {
-        if let Some(job) = loader.accept(message).unwrap() {
-            job.run().unwrap();
+        if let Some(job) = loader.accept(message)? {
+            job.run()?;
         }
     }
-    loader.finish().unwrap()
+    loader.finish()
 }
 
 #[test]
@@ -462,7 +466,7 @@ fn a_base_that_changes_meanwhile_is_not_taken_and_stays() {
         } else {
             fs::remove_file(had.join("f")).unwrap();
         }
-        let error = place(&verified, goal(&home.path().join("p"), &space, consume)).unwrap_err();
+        let error = look_and_place(&verified, goal(&home.path().join("p"), &space, consume)).unwrap_err();
         assert_eq!(error.reason(), "PROFILE_CHANGING", "{error}");
         assert!(had.is_dir() && !home.path().join("p").exists());
     }
@@ -470,7 +474,7 @@ fn a_base_that_changes_meanwhile_is_not_taken_and_stays() {
 
 #[test]
 fn leaves_are_taken_over_only_from_a_file_that_is_what_it_was() {
-    for (consume, disturbed) in [(true, false), (false, false), (true, true), (false, true)] {
+    for (consume, disturbed) in [(true, ""), (false, ""), (true, "bytes"), (false, "bytes"), (true, "time"), (false, "time")] {
         let home = tempfile::tempdir().unwrap();
         let (had, work, target) = (home.path().join("had"), home.path().join("work"), home.path().join("p"));
         make_directory(&had).unwrap();
@@ -482,15 +486,20 @@ fn leaves_are_taken_over_only_from_a_file_that_is_what_it_was() {
         fs::write(work.join("f"), &body).unwrap();
         let space = Workspace::beside(&target).unwrap();
         let base = base_of(&had);
-        if disturbed {
+        if disturbed == "bytes" {
             let mut other = fs::read(had.join("f")).unwrap();
             other[2 * LEAF + 1] ^= 1;
             fs::write(had.join("f"), other).unwrap();
         }
-        let verified = verified(&space, base, stream(&old, &scan(&work), &work, false));
-        match place(&verified, goal(&target, &space, consume)) {
-            Ok(_) => assert!(!disturbed && fs::read(target.join("f")).unwrap() == body, "consume {consume}"),
-            Err(error) => assert!(disturbed && error.reason() == "PROFILE_CHANGING" && had.is_dir() && !target.exists(), "{error}"),
+        if disturbed == "time" {
+            // What it holds has to be looked at then, and is still the same.
+            set_attributes_at(&had.join("f"), 0o600, 5).unwrap();
+        }
+        let placed =
+            verify(&space, base, stream(&old, &scan(&work), &work, false)).and_then(|verified| look_and_place(&verified, goal(&target, &space, consume)));
+        match placed {
+            Ok(_) => assert!(disturbed != "bytes" && fs::read(target.join("f")).unwrap() == body, "consume {consume}"),
+            Err(error) => assert!(disturbed == "bytes" && error.reason() == "DIGEST_MISMATCH" && had.is_dir() && !target.exists(), "{error}"),
         }
     }
 }

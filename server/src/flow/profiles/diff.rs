@@ -85,7 +85,7 @@ impl Profiles {
     ///
     /// # Errors
     /// `INVALID_PAGE_TOKEN`, `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `PROFILE_EMPTY`, `SNAPSHOT_NOT_FOUND`, `SNAPSHOT_DELETED`,
-    /// `REVISION_NOT_REACHED`, `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the stores' errors.
+    /// `REVISION_NOT_REACHED`, `OVERLOADED`, `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the stores' errors.
     pub async fn diff(&self, wanted: &DiffRequest) -> Result<DiffPage> {
         let (session, revision) = self.live_session(&wanted.namespace, &wanted.session, wanted.min_revision).await?;
         let view = self.wanted(&wanted.namespace, &session, wanted.snapshot).await?;
@@ -143,7 +143,7 @@ impl Profiles {
         let mut room = COOKIE_BYTES;
         let mut databases = Vec::new();
         for path in paths.into_iter().take(MAX_DATABASES) {
-            let key = Arc::new(DigestKey::new().map_err(|problem| Error::new(Reason::Internal, problem))?);
+            let key = Arc::new(DigestKey::new()?);
             let was = self.cookies_of(lineage, before, path, &key).await?;
             let is = self.cookies_of(lineage, after, path, &key).await?;
             databases.push(match (was, is) {

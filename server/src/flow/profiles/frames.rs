@@ -58,7 +58,8 @@ impl Frames {
             for slot in opened.iter_mut().filter(|slot| slot.is_none()) {
                 *slot = read.next();
             }
-            for opened in opened.iter().flatten().filter(|opened| kind == FrameKind::Data && !opened.packed.is_empty()) {
+            let fresh = opened.iter().flatten().filter(|opened| kind == FrameKind::Data && !opened.packed.is_empty());
+            for opened in fresh.filter(|opened| self.blobs.is_remote() || shrank(&opened.frame)) {
                 // A raw frame shares its buffer with others; what is kept must not keep those.
                 let raw = opened.frame.codec == Codec::Raw;
                 let plain = if raw { Bytes::copy_from_slice(&opened.plain) } else { opened.plain.clone() };
@@ -78,6 +79,11 @@ impl Frames {
         let plain = self.cache.get(&(object.to_owned(), frame.index))?;
         Some(Opened { frame: Arc::clone(frame), packed: Bytes::new(), plain })
     }
+}
+
+/// Whether a frame of this machine's own is worth being kept: the system has its file in memory too, so all that is saved is unpacking it.
+fn shrank(frame: &Frame) -> bool {
+    u64::from(frame.sealed) * 4 <= u64::from(frame.plain) * 3
 }
 
 /// The bytes where these frames lie; frames that lie side by side share a range, and so a buffer.

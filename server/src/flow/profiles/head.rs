@@ -35,7 +35,7 @@ pub(super) fn head_txn(found: &Loaded, placed: &Placed, lease_token: i64) -> Res
     let after = Session { head: Some(placed.id.to_string()), sequence: slot, slot_floor: slot, ..found.session.clone() };
     let kind = if matches!(placed.makes, Makes::New(_)) { ChangeKind::ProfileSaved } else { ChangeKind::ProfileRestored };
     let mut edit = Edit::new(kind, after).used().under_lease(lease_token).snapshot(placed.id);
-    // A snapshot without a storage state takes away one that another snapshot had brought, and leaves one that is nowhere else.
+    // A snapshot without a storage state takes away one that another snapshot had brought, and leaves one that was put by itself.
     let removes = kind == ChangeKind::ProfileRestored && placed.state.is_none() && found.storage_state_is_saved();
     if placed.state.is_some() {
         edit = edit.bringing_storage_state();

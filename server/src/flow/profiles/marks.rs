@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// How often a mark is tried to be set when others keep being faster.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 /// Longest pause between the first two tries; it doubles with each, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+pub(super) const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+pub(super) const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What to say of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ impl Profiles {
             let decided = self.decide(wanted, &session).await;
             if !matches!(decided, Ok((_, Some(_)))) {
                 // What the first request did may be why this one is refused, or has nothing left to do.
-                if let Some(revision) = remembered(&*self.metadata, &wanted.namespace, op.as_ref()).await? {
-                    return self.as_it_is(wanted, &session, revision).await;
+                if let Some((revision, id)) = remembered(&*self.metadata, &wanted.namespace, op.as_ref()).await? {
+                    return self.as_it_is(wanted, &session, revision, &id).await;
                 }
             }
             let (view, after) = decided?;
@@ -86,8 +86,8 @@ impl Profiles {
             let txn = wanted.txn(&session, &view, after.as_ref(), op.as_ref())?;
             match self.metadata.commit(&wanted.namespace, Commit { alternatives: vec![txn], op: op.as_ref().map(Op::name) }).await? {
                 Outcome::Applied(applied) if applied.replayed => {
-                    op.as_ref().map(|op| op.check_note(&applied.note)).transpose()?;
-                    return self.as_it_is(wanted, &session, applied.revision).await;
+                    let id = op.as_ref().map(|op| op.noted(&applied.note)).transpose()?.unwrap_or_default();
+                    return self.as_it_is(wanted, &session, applied.revision, &id).await;
                 }
                 Outcome::Applied(applied) => {
                     self.sessions.changed(&wanted.namespace, &wanted.session, applied.revision);
@@ -118,8 +118,11 @@ impl Profiles {
         found.filter(|view| !view.is_gone(session.now)).ok_or_else(|| snapshot_not_found(&session.id, id))
     }
 
-    async fn as_it_is(&self, wanted: &MarkRequest, session: &Loaded, revision: Revision) -> Result<Marked> {
-        Ok(Marked { view: self.marked(wanted, session).await?, revision })
+    /// The answer of a request that was carried out before, on the snapshot that was meant then: the head may be another one by now.
+    async fn as_it_is(&self, wanted: &MarkRequest, session: &Loaded, revision: Revision, id: &str) -> Result<Marked> {
+        let id = SnapshotId::parse("note", id)?;
+        let found = self.snapshot(&wanted.namespace, session, id).await?;
+        Ok(Marked { view: found.ok_or_else(|| snapshot_not_found(&session.id, id))?, revision })
     }
 }
 
@@ -193,7 +196,7 @@ impl MarkRequest {
     fn txn(&self, session: &Loaded, view: &SnapshotView, after: Option<&After>, op: Option<&Op>) -> Result<Txn> {
         let own = record_key(&session.id);
         let mut txn = Txn { requires: vec![Require::At(own.clone(), session.revision)], ..Txn::default() };
-        txn.note = op.map(|op| op.note(&session.id)).unwrap_or_default();
+        txn.note = op.map(|op| op.note_of(&view.id.to_string())).unwrap_or_default();
         let Some(After { note, pinned, deleted }) = after else { return Ok(txn) };
         if self.conditions.lease_token != 0 {
             txn.requires.push(Require::Mark(own, session_mark::FENCE.into(), self.conditions.lease_token));

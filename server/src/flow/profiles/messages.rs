@@ -80,6 +80,10 @@ pub(super) fn cut(opened: &[Opened], groups: &[FramePieces], codec: Codec) -> Re
             out.messages.push(Records { runs, codec, data: opened.packed.clone(), data_size: group.frame.plain, ..Records::default() });
             continue;
         }
+        if codec == Codec::Raw && out.bytes >= TARGET / 2 {
+            // What lies in one frame goes without a copy.
+            out.flush()?;
+        }
         for piece in &group.pieces {
             out.piece(&opened.plain, piece)?;
         }

@@ -1,7 +1,7 @@
 //! Restores: an earlier snapshot becomes the head again. Nothing is copied: the step's pack says which snapshot, and seals the session's record as every step does.
 //!
 //! The session's storage state goes with the head, as it was saved with it. A snapshot that was saved without one takes away a storage state that a save or a restore had
-//! brought (it lies in that snapshot, and comes back with it), and leaves one that was put by itself: that one is nowhere else.
+//! brought (it lies in that snapshot, and comes back with it), and leaves one that was put by itself: that one is nowhere else. A snapshot with one replaces either.
 
 use std::sync::Arc;
 
@@ -9,13 +9,17 @@ use super::{
     Lineage, Profiles, SnapshotView,
     commit::Done,
     head::{Deed, check_head, result_writes},
+    marks::{ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE},
     save::{missing_result, snapshot_deleted, snapshot_not_found, uploaded},
     seal::{Sealed, header, saved_session, state_write},
     step::{Claim, Makes, Placed, Step},
 };
 use crate::{
     clock,
-    flow::sessions::{self, Conditions, Loaded, record_key},
+    flow::{
+        pause::between_tries,
+        sessions::{self, Conditions, Loaded, record_key},
+    },
     model::{
         error::{Error, Reason, Result},
         id::{Namespace, RequestId, SessionId, SnapshotId, UploadId},
@@ -69,19 +73,31 @@ impl Profiles {
     ///
     /// # Errors
     /// `SESSION_NOT_FOUND`, `SESSION_EXPIRED`, `SESSION_DELETED`, `PROFILE_EMPTY`, `SNAPSHOT_NOT_FOUND`, `PARENT_NOT_HEAD`, `ETAG_MISMATCH`, `LEASE_FENCED`,
-    /// `REQUEST_ID_REUSED`, `CONTENTION`, `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the stores' errors.
+    /// `REQUEST_ID_REUSED`, `SNAPSHOT_DELETED`, `OVERLOADED`, `CONTENTION`, `KEY_UNAVAILABLE`, `DATA_CORRUPT`, and the stores' errors.
     pub async fn restore(self: &Arc<Self>, wanted: RestoreRequest) -> Result<Restored> {
         let upload = match &wanted.conditions.request {
             Some(request) => restore_id(request.as_str().as_bytes())?,
             None => restore_id(&clock::random::<16>()?)?,
         };
-        let keys = [record_key(&wanted.session), Key(upload_key(&wanted.session, &upload))];
+        for attempt in 0..ATTEMPTS {
+            if let Some(restored) = self.try_restore(&wanted, &upload).await? {
+                return Ok(restored);
+            }
+            between_tries(attempt, FIRST_PAUSE, LONGEST_PAUSE).await?;
+        }
+        let message = format!("other writers of session {} were faster {ATTEMPTS} times in a row: repeat the call", wanted.session);
+        Err(Error::new(Reason::Contention, message).with("session_id", &wanted.session))
+    }
+
+    /// Nothing when somebody else changed the session at this moment, and it is worth another try.
+    async fn try_restore(self: &Arc<Self>, wanted: &RestoreRequest, upload: &UploadId) -> Result<Option<Restored>> {
+        let keys = [record_key(&wanted.session), Key(upload_key(&wanted.session, upload))];
         let reading = self.metadata.get(&wanted.namespace, &keys).await?;
         let (now, mut found) = (reading.now, reading.found.into_iter());
         let session = sessions::live(&wanted.session, found.next().unwrap_or(Found::Absent), now)?;
         let lineage = self.lineage(&wanted.namespace, &session).await?;
         if let Some(done) = uploaded(lineage.id, found.next())? {
-            return self.restored_before(&wanted, &session, &done).await;
+            return self.restored_before(wanted, &session, &done).await.map(Some);
         }
         session.check_conditions(&wanted.conditions.etag, wanted.conditions.lease_token)?;
         if wanted.head.is_some() {
@@ -93,16 +109,17 @@ impl Profiles {
             None => self.before(&wanted.namespace, &session, &head).await?,
         };
         if target.id == head.id {
-            return self.stay(&wanted, session, upload, target).await;
+            return self.stay(wanted, &session, upload, target).await;
         }
         // Also makes sure that it can be read.
         let stored = self.manifest(&lineage, target.id, &target.snapshot).await?;
         let state = self.brought(&lineage, &wanted.session, target.id, stored.storage_state.as_ref()).await?;
-        let Conditions { etag, lease_token, request } = wanted.conditions;
-        let claim = Claim { lineage, session: wanted.session, id: target.id, parent: Some(head.id), upload, etag, lease_token, deed: Deed::Restore };
+        let Conditions { etag, lease_token, request } = wanted.conditions.clone();
+        let (session, upload) = (wanted.session.clone(), upload.clone());
+        let claim = Claim { lineage, session, id: target.id, parent: Some(head.id), upload, etag, lease_token, deed: Deed::Restore };
         let (this, step) = (Arc::clone(self), Arc::new(Restore { claim, target, state, request }));
         let moved = self.to_end(async move { this.commit(&step).await }).await?;
-        Ok(Restored { view: moved.view, former: moved.former, revision: moved.revision, etag: moved.revision.etag() })
+        Ok(Some(Restored { view: moved.view, former: moved.former, revision: moved.revision, etag: moved.revision.etag() }))
     }
 
     /// The snapshot that another one was made from, or the one before that if it was deleted, and so on.
@@ -131,17 +148,16 @@ impl Profiles {
     }
 
     /// Nothing has to be done; but a late repetition must find that out too, whatever the head is by then.
-    async fn stay(&self, wanted: &RestoreRequest, session: Loaded, upload: UploadId, view: SnapshotView) -> Result<Restored> {
-        let mut txn = Txn { requires: vec![Require::At(record_key(&session.id), session.revision)], ..Txn::default() };
-        if wanted.conditions.request.is_some() {
-            result_writes(&mut txn, &session, upload.as_str(), view.id, Some(view.id), session.session.slot_floor)?;
+    async fn stay(&self, wanted: &RestoreRequest, session: &Loaded, upload: &UploadId, view: SnapshotView) -> Result<Option<Restored>> {
+        let stays = |revision| Restored { former: Some(view.id), view: view.clone(), revision, etag: session.revision.etag() };
+        if wanted.conditions.request.is_none() {
+            return Ok(Some(stays(session.revision)));
         }
+        let mut txn = Txn { requires: vec![Require::At(record_key(&session.id), session.revision)], ..Txn::default() };
+        result_writes(&mut txn, session, upload.as_str(), view.id, Some(view.id), session.session.slot_floor)?;
         match self.metadata.commit(&wanted.namespace, Commit::from(txn)).await? {
-            Outcome::Applied(applied) => Ok(Restored { former: Some(view.id), view, revision: applied.revision, etag: session.revision.etag() }),
-            Outcome::Refused(_) => {
-                let message = format!("session {} changed at this moment: repeat the call", session.id);
-                Err(Error::new(Reason::Contention, message).with("session_id", &session.id))
-            }
+            Outcome::Applied(applied) => Ok(Some(stays(applied.revision))),
+            Outcome::Refused(_) => Ok(None),
         }
     }
 

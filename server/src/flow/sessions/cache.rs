@@ -173,10 +173,16 @@ impl SessionCache {
 
     /// A copy that is as good as a reading at the answered revision, read at `min_revision` or later.
     pub(super) fn get(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
-        let found = self.find(namespace, id, min_revision);
+        // Not what it reflects: a touch that made `min_revision` is in no log, so only a reading from then or later has it for sure.
+        let found = self.find(namespace, id).filter(|(entry, _)| entry.revision >= min_revision).map(|(entry, reflects)| (entry.session, reflects));
         let count = if found.is_some() { &self.hits } else { &self.misses };
         count.fetch_add(1, Ordering::Relaxed);
         found
+    }
+
+    /// A copy to try a change of.
+    pub(super) fn copy(&self, namespace: &Namespace, id: &SessionId) -> Option<Loaded> {
+        self.find(namespace, id).map(|(entry, _)| entry.session)
     }
 
     /// How many readings were answered from copies, and how many were not.
@@ -185,7 +191,8 @@ impl SessionCache {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
-    fn find(&self, namespace: &Namespace, id: &SessionId, min_revision: Revision) -> Option<(Loaded, Revision)> {
+    /// A copy that may be served, and the revision that it reflects as far as the log goes.
+    fn find(&self, namespace: &Namespace, id: &SessionId) -> Option<(Entry, Revision)> {
         // The lock is held over the look-up: what is found was not voided by a change within `verified`.
         let mut followed = self.followed();
         let Some(progress) = followed.namespaces.get_mut(namespace) else {
@@ -200,8 +207,7 @@ impl SessionCache {
         let reflects = entry.revision.max(verified);
         let alive = entry.session.expires_at.is_none_or(|expiry| entry.session.now.after(age) < expiry);
         let right = entry.epoch == progress.epoch && at.elapsed() < VERIFIED && age < MAX_AGE;
-        // Not `reflects`: a touch that made `min_revision` is in no log, so only a reading from then or later has it for sure.
-        (right && alive && entry.revision >= min_revision).then_some((entry.session, reflects))
+        (right && alive).then_some((entry, reflects))
     }
 
     fn followed(&self) -> MutexGuard<'_, Followed> {

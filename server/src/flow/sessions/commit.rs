@@ -83,7 +83,13 @@ impl Op {
     /// What a repetition needs to know: which request it was, and which session it made or changed.
     #[must_use]
     pub fn note(&self, id: &SessionId) -> Bytes {
-        [&self.digest[..], id.as_str().as_bytes()].concat().into()
+        self.note_of(id.as_str())
+    }
+
+    /// The same of a request that made or changed something else, which is named in few characters.
+    #[must_use]
+    pub fn note_of(&self, name: &str) -> Bytes {
+        [&self.digest[..], name.as_bytes()].concat().into()
     }
 
     /// Which session an earlier request with this id was about.
@@ -91,12 +97,20 @@ impl Op {
     /// # Errors
     /// `REQUEST_ID_REUSED` when that was another request.
     pub fn check_note(&self, note: &[u8]) -> Result<SessionId> {
+        SessionId::parse("note", &self.noted(note)?)
+    }
+
+    /// What an earlier request with this id was about.
+    ///
+    /// # Errors
+    /// `REQUEST_ID_REUSED` when that was another request.
+    pub fn noted(&self, note: &[u8]) -> Result<String> {
         let same = note.split_first_chunk::<DIGEST>().filter(|(digest, _)| **digest == self.digest);
         let Some((_, id)) = same else {
             let message = format!("request_id {} was used for another request within the last 10 minutes: give every request its own", self.request);
             return Err(Error::new(Reason::RequestIdReused, message).with_field("request_id"));
         };
-        SessionId::parse("note", &String::from_utf8_lossy(id))
+        Ok(String::from_utf8_lossy(id).into_owned())
     }
 }
 
@@ -203,15 +217,14 @@ async fn replay(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>)
     }
 }
 
-/// The revision that an earlier request with this id made, if there was one.
+/// The revision that an earlier request with this id made, if there was one, and what it was about.
 ///
 /// # Errors
 /// `REQUEST_ID_REUSED` when that was another request; the store's errors.
-pub(crate) async fn remembered(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>) -> Result<Option<Revision>> {
+pub(crate) async fn remembered(metadata: &dyn Metadata, namespace: &Namespace, op: Option<&Op>) -> Result<Option<(Revision, String)>> {
     let Some(op) = op else { return Ok(None) };
     let Some(applied) = look_up(metadata, namespace, op).await? else { return Ok(None) };
-    op.check_note(&applied.note)?;
-    Ok(Some(applied.revision))
+    Ok(Some((applied.revision, op.noted(&applied.note)?)))
 }
 
 /// Looks an operation up without doing anything: its transaction requires what cannot be, so only a remembered result can answer.

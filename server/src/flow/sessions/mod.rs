@@ -15,9 +15,10 @@ use crate::{
     model::{
         error::Result,
         id::{Namespace, RequestId, SessionId},
+        session::mark,
         time::Revision,
     },
-    store::metadata::Metadata,
+    store::metadata::{Metadata, Require},
 };
 
 mod cache;
@@ -58,6 +59,7 @@ pub use state::{PutState, StoredState, inline_state, referenced_state};
 pub use touch::Touched;
 pub use update::Patch;
 
+use commit::attempt_once;
 use floor::Floor;
 
 /// Sessions a namespace may have when nothing else is configured, hidden ones included.
@@ -132,12 +134,23 @@ impl Sessions {
         Ok(View { namespace: namespace.clone(), session, email })
     }
 
-    /// Runs a rule as [`change`] does, and answers with the session after it.
-    async fn answer<D>(&self, namespace: &Namespace, id: &SessionId, op: Option<&Op>, decide: D) -> Result<Answer>
+    /// Runs a rule as [`change`] does, and answers with the session after it. The first try is made for the daemon's own copy, if it has one: the transaction holds only
+    /// for the revision, the last use and the fence that were copied, so whatever another daemon did meanwhile costs a second try and nothing else.
+    async fn answer<D>(&self, namespace: &Namespace, id: &SessionId, op: Option<&Op>, mut decide: D) -> Result<Answer>
     where
         D: FnMut(Option<Loaded>) -> Result<Decision> + Send,
     {
         let began = clock::monotonic();
+        if let Some(copy) = self.cache.copy(namespace, id) {
+            let still = [mark::USED, mark::FENCE].map(|name| Require::Mark(record_key(id), name.into(), copy.mark(name)));
+            // What the rule would refuse or leave alone it may see otherwise in the record itself.
+            if let Ok(Decision::Change(mut prepared)) = decide(Some(copy)) {
+                prepared.txn.requires.extend(still);
+                if let Some(done) = attempt_once(&*self.metadata, namespace, id, op, *prepared).await? {
+                    return self.tell(namespace, done, began).await;
+                }
+            }
+        }
         let done = change(&*self.metadata, namespace, id, op, decide).await?;
         self.tell(namespace, done, began).await
     }

@@ -34,6 +34,7 @@ pub(super) fn session(view: View) -> api::Session {
     let moment = |name| Some(parse::timestamp(Micros(view.session.mark(name))));
     let (create_time, update_time, last_use_time) = (moment(mark::CREATED), moment(mark::UPDATED), moment(mark::USED));
     let (storage_state_revision, fence) = (view.session.state_revision().0, view.session.mark(mark::FENCE));
+    let storage_state_saved = view.session.storage_state_is_saved();
     let stored = view.session.session;
     api::Session {
         id: view.session.id.to_string(),
@@ -57,6 +58,7 @@ pub(super) fn session(view: View) -> api::Session {
         head_snapshot_id: stored.head.unwrap_or_default(),
         storage_state_revision,
         fence,
+        storage_state_saved,
     }
 }
 

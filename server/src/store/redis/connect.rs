@@ -89,13 +89,25 @@ impl Link {
         }
     }
 
-    /// Sends commands that change nothing in a row to the one server there is; once more when the connection was lost. A Cluster has no such place.
-    pub(super) async fn read_row(&self, row: &Pipeline) -> Option<Result<Value, Failure>> {
-        let Kind::Single(single) = &self.kind else { return None };
-        Some(match single.run(Request::Row(row), self.limit).await {
+    /// Sends commands that change nothing in a row to the one server there is; once more when the connection was lost. What a command is refused for is its answer. A Cluster
+    /// has no such place.
+    pub(super) async fn read_row(&self, row: &Pipeline) -> Result<Vec<Value>, Failure> {
+        let Kind::Single(single) = &self.kind else { return Err(Failure::Away) };
+        let answer = match single.run(Request::Row(row), self.limit).await {
             Err(failure) if failure.is_dropped() => single.run(Request::Row(row), self.limit).await,
             answer => answer,
-        })
+        };
+        match answer? {
+            Value::Array(answers) => Ok(answers),
+            answer => Ok(vec![answer]),
+        }
+    }
+
+    /// A part of an answer was this failure: what it says of the server is heeded as if it were the whole.
+    pub(super) fn heed(&self, failure: &Failure) {
+        if let Kind::Single(single) = &self.kind {
+            single.heed(failure);
+        }
     }
 
     /// Runs a script once. When the server does not know it, nothing was done and it is sent along.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::Value;
+use redis::{RedisError, Value};
 
 use super::{
     super::metadata::{Applied, Commit, Found, Head, Key, LogEntry, LogPage, Marks, Outcome, Reading, Record, Refusal},
@@ -89,7 +89,18 @@ fn number(bytes: &[u8]) -> Result<i64> {
     }
 }
 
-/// What `commit.lua` answered, and whether a new history began. `nonce` tells a repetition by the connection from one by the caller.
+/// The error that one commit met in the script, if it did: as a command of its own would have been answered with.
+pub(super) fn met(answer: &Value) -> Option<RedisError> {
+    let Value::Array(parts) = answer else { return None };
+    let [Value::BulkString(kind), Value::BulkString(words)] = &parts[..] else { return None };
+    if kind != b"failed" {
+        return None;
+    }
+    let line = format!("-{}\r\n", String::from_utf8_lossy(words).replace(['\r', '\n'], " "));
+    redis::parse_redis_value(line.as_bytes()).and_then(Value::extract_error).err()
+}
+
+/// What became of one commit, and whether a new history began. `nonce` tells a repetition by the connection from one by the caller.
 pub(super) fn outcome(answer: Value, space: &Space, commit: &Commit, nonce: Option<&str>) -> Result<(Outcome, bool)> {
     let mut parts = Parts::of(answer)?;
     match &*parts.bytes()? {
@@ -140,47 +151,67 @@ pub(super) fn reading(answer: Value) -> Result<Reading> {
     let now = parts.time()?;
     let mut found = Vec::with_capacity(parts.left());
     while parts.left() > 0 {
-        found.push(record(parts.any()?, now)?);
+        found.push(record(pairs(parts.any()?)?, now)?);
     }
     Ok(Reading { found, revision, now })
 }
 
-/// What `TIME`, `HGET` of the revision and `HGETALL` of a record answered in a row.
-pub(super) fn record_in_a_row(answer: Value) -> Result<Reading> {
-    let mut parts = Parts::of(answer)?;
-    let mut clock = Parts::of(parts.any()?)?;
-    let now = clock.time()?;
-    let revision = match parts.any()? {
-        Value::Nil => Revision::ZERO,
-        revision => Parts::of(Value::Array(vec![revision]))?.revision()?,
-    };
-    let fields = match parts.any()? {
-        Value::Map(fields) => Value::Array(fields.into_iter().flat_map(|(name, value)| [name, value]).collect()),
-        fields => fields,
-    };
-    let found = record(fields, now)?;
-    let newest = match &found {
-        Found::Live(record) | Found::Expired(record) => record.revision,
-        Found::Absent => Revision::ZERO,
-    };
-    Ok(Reading { found: vec![found], revision: revision.max(newest), now })
+/// The server's clock and the namespace's revision, as `TIME` and `HGET` answered before records were read.
+pub(super) struct Moment {
+    now: Micros,
+    revision: Revision,
 }
 
-fn record(fields: Value, now: Micros) -> Result<Found> {
+impl Moment {
+    /// From the two answers.
+    pub(super) fn of(clock: Value, revision: Value) -> Result<Self> {
+        let revision = match revision {
+            Value::Nil => Revision::ZERO,
+            Value::BulkString(bytes) => Revision(number(&bytes)?),
+            _ => return Err(corrupt("a revision")),
+        };
+        Ok(Self { now: Parts::of(clock)?.time()?, revision })
+    }
+
+    /// The reading of one record, from what `HGETALL` answered. The record may be newer than the revision before it; then its own is what the reading reflects.
+    pub(super) fn reading(&self, fields: Value) -> Result<Reading> {
+        let fields = match fields {
+            Value::Map(fields) => fields,
+            fields => pairs(fields)?,
+        };
+        let found = record(fields, self.now)?;
+        let newest = match &found {
+            Found::Live(record) | Found::Expired(record) => record.revision,
+            Found::Absent => Revision::ZERO,
+        };
+        Ok(Reading { found: vec![found], revision: self.revision.max(newest), now: self.now })
+    }
+}
+
+/// Names and values that stand in a row, as scripts answer them.
+fn pairs(fields: Value) -> Result<Vec<(Value, Value)>> {
     let mut fields = Parts::of(fields)?;
-    if fields.left() == 0 {
+    let mut pairs = Vec::with_capacity(fields.left() / 2);
+    while fields.left() > 0 {
+        pairs.push((fields.any()?, fields.any()?));
+    }
+    Ok(pairs)
+}
+
+fn record(fields: Vec<(Value, Value)>, now: Micros) -> Result<Found> {
+    if fields.is_empty() {
         return Ok(Found::Absent);
     }
     let (mut revision, mut expires_at, mut swept, mut value, mut marks) = (None, None, false, None, Marks::new());
-    while fields.left() > 0 {
-        let name = fields.bytes()?;
-        match &*name {
-            b"rev" => revision = Some(fields.revision()?),
-            b"exp" => expires_at = Some(Micros(fields.number()?)),
-            b"sw" => swept = fields.number()? == 1,
-            b"v" => value = Some(fields.bytes()?),
+    for (name, field) in fields {
+        let (Value::BulkString(name), Value::BulkString(field)) = (name, field) else { return Err(corrupt("a record's field of an unexpected type")) };
+        match &name[..] {
+            b"rev" => revision = Some(Revision(number(&field)?)),
+            b"exp" => expires_at = Some(Micros(number(&field)?)),
+            b"sw" => swept = field == b"1",
+            b"v" => value = Some(Bytes::from(field)),
             name => match name.strip_prefix(b"m:").map(std::str::from_utf8) {
-                Some(Ok(mark)) => drop(marks.insert(mark.to_owned(), fields.number()?)),
+                Some(Ok(mark)) => drop(marks.insert(mark.to_owned(), number(&field)?)),
                 _ => return Err(corrupt("a record's field")),
             },
         }
@@ -285,17 +316,18 @@ mod tests {
     #[test]
     fn a_record_newer_than_the_revision_before_it_is_what_the_reading_reflects() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let row = |revision: Value, fields: &[(&str, &str)]| {
+        let read = |revision: Value, fields: &[(&str, &str)]| {
             let clock = Value::Array(vec![text("2"), text("5")]);
-            Value::Array(vec![clock, revision, Value::Map(fields.iter().map(|(name, value)| (text(name), text(value))).collect())])
+            Moment::of(clock, revision)?.reading(Value::Map(fields.iter().map(|(name, value)| (text(name), text(value))).collect()))
         };
-        let newer = record_in_a_row(row(text("7"), &[("rev", "8"), ("v", "x"), ("exp", "2000006"), ("sw", "1"), ("m:used", "3")])).unwrap();
+        let newer = read(text("7"), &[("rev", "8"), ("v", "x"), ("exp", "2000006"), ("sw", "1"), ("m:used", "3")]).unwrap();
         let [Found::Live(record)] = &newer.found[..] else { panic!("{newer:?}") };
         assert_eq!((newer.revision, newer.now, record.revision, record.marks["used"]), (Revision(8), Micros(2_000_005), Revision(8), 3));
-        let none = record_in_a_row(row(Value::Nil, &[])).unwrap();
+        let none = read(Value::Nil, &[]).unwrap();
         assert_eq!((none.revision, none.found), (Revision::ZERO, vec![Found::Absent]));
-        for damaged in [row(text("x"), &[]), row(text("7"), &[("rev", "8")]), Value::Array(vec![]), Value::Nil] {
-            assert_eq!(record_in_a_row(damaged).unwrap_err().reason(), Reason::DataCorrupt);
+        for damaged in [read(text("x"), &[]), read(text("7"), &[("rev", "8")]), read(text("7"), &[("rev", "8"), ("v", "x"), ("strange", "1")])] {
+            assert_eq!(damaged.unwrap_err().reason(), Reason::DataCorrupt);
         }
+        assert_eq!(Moment::of(Value::Nil, Value::Nil).map(drop).unwrap_err().reason(), Reason::DataCorrupt);
     }
 }

@@ -11,15 +11,13 @@ use super::{
 };
 use crate::model::time::micros;
 
-/// What a transaction needs to know besides itself.
+/// What commits need to know besides themselves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame<'a> {
     /// The namespace's keys.
     pub(super) space: &'a Space,
     /// A revision that is known to be committed.
     pub(super) floor: i64,
-    /// Names this call, where the connection may repeat it.
-    pub(super) nonce: Option<&'a str>,
     /// Age at which a log is trimmed.
     pub(super) log_window: Duration,
     /// Number of entries to which a log is trimmed.
@@ -31,28 +29,38 @@ pub(super) struct Frame<'a> {
 /// How long the result of a call without an operation is kept for the connection's own repetitions: longer than any timeout.
 const NONCE_TTL: Duration = Duration::from_mins(2);
 
-/// The command that applies the commit.
-pub(super) fn commit(frame: &Frame<'_>, commit: &Commit) -> Cmd {
+/// The command that applies the commits, each with its call's name where the connection may repeat it.
+pub(super) fn commits<'a>(frame: &Frame<'_>, commits: impl IntoIterator<Item = (&'a Commit, Option<&'a str>)>) -> Cmd {
     let space = frame.space;
-    let (result, kept) = match (&commit.op, frame.nonce) {
+    let mut names = Names::new(space);
+    for name in [space.meta(), space.expiries(), space.log(Scope::Sessions), space.log(Scope::Cache)] {
+        names.position(name);
+    }
+    let mut args = Args::new();
+    args.number(frame.floor).number(micros(HISTORY_LEAP)).number(micros(frame.log_window)).number(i64::from(frame.log_entries));
+    args.count(space.record_start()).push(space.wake()).push(frame.publish);
+    for (commit, nonce) in commits {
+        let part = self::commit(&mut names, commit, nonce);
+        args.count(part.len()).append(&part);
+    }
+    COMMIT.call(&names.keys, &args)
+}
+
+fn commit(names: &mut Names<'_>, commit: &Commit, nonce: Option<&str>) -> Args {
+    let space = names.space;
+    let (result, kept) = match (&commit.op, nonce) {
         (Some(op), _) => (space.operation(op), Some(OP_TTL)),
         (None, Some(nonce)) => (space.call(nonce), Some(NONCE_TTL)),
         // Neither read nor written; any key of the namespace will do.
         (None, None) => (space.meta(), None),
     };
-    let mut names = Names::new(space);
-    for name in [space.meta(), space.expiries(), space.log(Scope::Sessions), space.log(Scope::Cache), result] {
-        names.fixed(name);
-    }
     let mut args = Args::new();
-    args.number(frame.floor).number(micros(HISTORY_LEAP)).number(kept.map_or(0, millis));
-    args.push(frame.nonce.unwrap_or("-")).number(micros(frame.log_window)).number(i64::from(frame.log_entries));
-    args.count(space.record_start()).push(space.wake()).push(frame.publish);
+    args.number(kept.map_or(0, millis)).count(names.position(result)).push(nonce.unwrap_or("-"));
     for txn in &commit.alternatives {
-        let part = alternative(&mut names, txn);
+        let part = alternative(names, txn);
         args.count(part.len()).append(&part);
     }
-    COMMIT.call(&names.keys, &args)
+    args
 }
 
 /// Gives every key a position, the first one 1.
@@ -65,11 +73,6 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn new(space: &'a Space) -> Self {
         Self { space, keys: Args::new(), positions: HashMap::new() }
-    }
-
-    fn fixed(&mut self, name: String) {
-        let position = self.keys.push(&name).len();
-        self.positions.entry(name).or_insert(position);
     }
 
     fn position(&mut self, name: String) -> usize {
@@ -102,12 +105,14 @@ fn alternative(names: &mut Names<'_>, txn: &Txn) -> Args {
     for (scope, payload) in &txn.events {
         args.push("event").push(scope.name()).count(names.position(names.space.log(*scope))).push(payload);
     }
-    args.push("note").push(&txn.note);
+    if !txn.note.is_empty() {
+        args.push("note").push(&txn.note);
+    }
     args
 }
 
 /// Whether a transaction leaves less than there was, so that it must go through when memory is short.
-fn frees(txn: &Txn) -> bool {
+pub(super) fn frees(txn: &Txn) -> bool {
     let deletes = txn.writes.iter().all(|write| matches!(write, Write::Delete(_)));
     let removes = txn.indices.iter().all(|change| matches!(change, IndexChange::Remove(..)));
     let releases = txn.adds.iter().all(|add| add.delta <= 0) && txn.meters.is_empty();
@@ -126,7 +131,7 @@ fn require(names: &mut Names<'_>, args: &mut Args, require: &Require) {
         Require::Absent(_) => args.push("absent").count(record),
         Require::At(_, revision) => args.push("at").count(record).number(revision.0),
         Require::Expired(_, revision) => args.push("expired").count(record).number(revision.0),
-        Require::Mark(_, mark, value) => args.push("mark").count(record).push(mark.as_ref()).number(*value),
+        Require::Mark(_, mark, value) => args.push("mark").count(record).push(field(mark)).number(*value),
     };
 }
 
@@ -159,13 +164,26 @@ fn life(args: &mut Args, life: &Life) {
     };
 }
 
-/// Marks, and the empty name that ends them.
+/// Marks: those that change, then those that stay.
 fn marks(names: &mut Names<'_>, args: &mut Args, marks: &[(MarkName, Number)]) {
-    for (mark, value) in marks {
-        args.push(mark.as_ref());
+    let (kept, set): (Vec<_>, Vec<_>) = marks.iter().partition(|(_, number)| *number == Number::Keep);
+    for (mark, value) in set {
+        args.push(field(mark));
         number(names, args, value);
     }
-    args.push("");
+    if kept.is_empty() {
+        args.push("");
+        return;
+    }
+    args.push("keep").count(kept.len());
+    for (mark, _) in kept {
+        args.push(field(mark));
+    }
+}
+
+/// The field of a record's hash with a mark.
+fn field(mark: &MarkName) -> String {
+    ["m:", mark].concat()
 }
 
 /// A number; where it must not stand it was refused before.
@@ -173,9 +191,11 @@ fn number(names: &mut Names<'_>, args: &mut Args, number: &Number) {
     match number {
         Number::Literal(literal) => args.push("literal").number(*literal),
         Number::Revision => args.push("revision"),
-        Number::NowPlus(ahead) => args.push("now").number(micros(*ahead)),
-        Number::Keep => args.push("keep"),
-        Number::MarkOf(key, mark) => args.push("mark of").count(names.record(key)).push(mark.as_ref()),
+        Number::NowPlus(Duration::ZERO) => args.push("now"),
+        Number::NowPlus(ahead) => args.push("now+").number(micros(*ahead)),
+        // Kept marks are told apart before.
+        Number::Keep => args,
+        Number::MarkOf(key, mark) => args.push("mark of").count(names.record(key)).push(field(mark)),
     };
 }
 

@@ -10,7 +10,7 @@ use crate::model::error::{Error, Reason};
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Why a command has no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// The server is known to be away; nothing was sent.
     Away,

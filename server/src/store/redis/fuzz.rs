@@ -31,6 +31,7 @@ impl Reply {
         match kind % Self::KINDS {
             0 => {
                 let commit = Commit { alternatives: vec![Txn::default(), Txn::default()], ..Commit::from(Txn::default()) };
+                let _ = decode::met(&self.0);
                 decode::outcome(self.0, &space, &commit, Some("nonce")).map(drop)
             }
             1 => decode::reading(self.0).map(drop),
@@ -38,7 +39,11 @@ impl Reply {
             3 => decode::head(self.0).map(drop),
             4 => decode::scored(self.0).map(drop),
             5 => decode::members(self.0).map(drop),
-            _ => decode::record_in_a_row(self.0).map(drop),
+            _ => {
+                let Value::Array(answers) = self.0 else { return Ok(()) };
+                let Ok([clock, revision, fields]) = <[Value; 3]>::try_from(answers) else { return Ok(()) };
+                decode::Moment::of(clock, revision)?.reading(fields).map(drop)
+            }
         }
     }
 }

@@ -16,7 +16,9 @@
 //! | `{ns}:w`               | channel | a revision, after every commit; `{ns}:w:<db>` for another database than 0               |
 //! | `namespaces`           | set    | every namespace, in a slot of its own                                                    |
 //!
-//! Each stands behind the configured prefix. The times are the server's; the daemon's clock decides nothing.
+//! Commits of a namespace that wait at the same time are one call of the script, and so are its reads of single records one row of commands (see `gather.rs`).
+//!
+//! Each key stands behind the configured prefix. The times are the server's; the daemon's clock decides nothing.
 //!
 //! Where users have few rights, these are enough with the default prefix (a Cluster's user needs `+cluster|slots` as well):
 //!
@@ -32,6 +34,7 @@ mod encode;
 mod failure;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod gather;
 mod keys;
 mod listen;
 mod probe;
@@ -40,6 +43,7 @@ mod rehearse;
 mod script;
 mod single;
 mod wake;
+mod write;
 
 use std::{
     collections::HashMap,
@@ -58,30 +62,27 @@ use tokio_util::sync::CancellationToken;
 pub use self::config::RedisConfig;
 use self::{
     connect::Link,
-    encode::Frame,
-    keys::{Keys, Space},
+    gather::{Gatherer, Queue, queue},
+    keys::Keys,
     listen::listen,
-    script::COMMIT,
     wake::Wake,
+    write::{Writer, Writing},
 };
 use super::{
     bounds,
     metadata::{Commit, Direction, EngineInfo, ExpiredRecord, Head, Index, Key, LogPage, Metadata, Outcome, Range, Reading, Scope},
 };
-use crate::{
-    clock,
-    model::{error::Result, id::Namespace, time::Revision},
-};
+use crate::model::{error::Result, id::Namespace, time::Revision};
 
 /// How long [`RedisStore::close`] waits for its tasks.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// The engine. It owns two background tasks, which [`Self::close`] ends; dropping it cuts them off.
+/// The engine. It owns its background tasks, which [`Self::close`] ends; dropping it cuts them off.
 pub struct RedisStore {
     link: Arc<Link>,
-    keys: Keys,
-    log_window: Duration,
-    log_entries: u32,
+    writer: Arc<Writer>,
+    writes: Queue<Writing, (Outcome, bool)>,
+    reads: Queue<Key, Reading>,
     known: RwLock<HashMap<Namespace, Arc<Known>>>,
     wake: Arc<Wake>,
     tasks: Mutex<JoinSet<()>>,
@@ -108,11 +109,13 @@ impl RedisStore {
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let link = Arc::new(Link::connect(&config).await?);
         let (wake, listener) = Wake::new();
+        let keys = Keys::new(&config.prefix, link.database());
+        let ((writes, commits), (reads, asked)) = (queue(&link.location, link.limit), queue(&link.location, link.limit));
         let store = Self {
             link: Arc::clone(&link),
-            keys: Keys::new(&config.prefix, link.database()),
-            log_window: config.log_window,
-            log_entries: config.log_entries,
+            writer: Arc::new(Writer { link: Arc::clone(&link), keys, log_window: config.log_window, log_entries: config.log_entries }),
+            writes,
+            reads,
             known: RwLock::default(),
             wake: Arc::new(wake),
             tasks: Mutex::default(),
@@ -122,6 +125,7 @@ impl RedisStore {
         };
         probe::examine(&link).await?;
         store.rehearse().await?;
+        store.serve(commits, asked);
         let stop = store.stop.clone();
         store.spawn(async move { listen(&link, listener, stop).await });
         let (link, wake, stop) = (Arc::clone(&store.link), Arc::clone(&store.wake), store.stop.clone());
@@ -140,6 +144,26 @@ impl RedisStore {
             tracing::warn!(redis = %self.link.location, "tasks of the metadata store did not end in time and were cut off");
         }
         tasks.shutdown().await;
+    }
+
+    /// Starts the tasks that send what waits.
+    fn serve(&self, commits: Gatherer<Writing, (Outcome, bool)>, reads: Gatherer<Key, Reading>) {
+        let (writer, stop) = (Arc::clone(&self.writer), self.stop.clone());
+        self.spawn(commits.serve(
+            move |ns, requests| {
+                let writer = Arc::clone(&writer);
+                Box::pin(async move { writer.send(&ns, requests).await })
+            },
+            stop,
+        ));
+        let (link, keys, stop) = (Arc::clone(&self.link), self.keys().clone(), self.stop.clone());
+        self.spawn(reads.serve(
+            move |ns, requests| {
+                let (link, space) = (Arc::clone(&link), keys.of(&ns));
+                Box::pin(async move { read::send(&link, &space, requests).await })
+            },
+            stop,
+        ));
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -163,28 +187,15 @@ impl RedisStore {
     async fn enter(&self, ns: &Namespace, known: &Known) -> Result<()> {
         if !known.entered.load(Ordering::Relaxed) {
             let mut command = cmd("SADD");
-            command.arg(self.keys.namespaces()).arg(ns.as_str());
+            command.arg(self.keys().namespaces()).arg(ns.as_str());
             self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
             known.entered.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn publish(&self) -> &'static str {
-        if self.link.is_cluster() { "SPUBLISH" } else { "PUBLISH" }
-    }
-
-    fn frame<'a>(&self, space: &'a Space, floor: i64, nonce: Option<&'a str>) -> Frame<'a> {
-        Frame { space, floor, nonce, log_window: self.log_window, log_entries: self.log_entries, publish: self.publish() }
-    }
-
-    async fn apply(&self, ns: &Namespace, floor: i64, commit: &Commit) -> Result<(Outcome, bool)> {
-        // Only a Cluster's client repeats commands by itself; that a script ran twice must then be noticed by its call's name.
-        let nonce = if self.link.is_cluster() { Some(nonce()?) } else { None };
-        let space = self.keys.of(ns);
-        let command = encode::commit(&self.frame(&space, floor, nonce.as_deref()), commit);
-        let answer = self.link.call(&COMMIT, &command).await.map_err(|failure| self.link.error(failure))?;
-        decode::outcome(answer, &space, commit, nonce.as_deref())
+    fn keys(&self) -> &Keys {
+        &self.writer.keys
     }
 
     /// The faults that tests plan. The script is one step for Redis, so there is one moment that a fault can follow: when it ran and its answer is on the way.
@@ -199,7 +210,9 @@ impl RedisStore {
     #[must_use]
     pub fn raw(&self, ns: &Namespace, commit: &Commit) -> Option<(redis::Cmd, redis::aio::ConnectionManager)> {
         match &self.link.kind {
-            connect::Kind::Single(single) => Some((encode::commit(&self.frame(&self.keys.of(ns), self.floor(ns), None), commit), single.shared())),
+            connect::Kind::Single(single) => {
+                Some((encode::commits(&self.writer.frame(&self.keys().of(ns), self.floor(ns)), [(commit, None)]), single.shared()))
+            }
             connect::Kind::Cluster { .. } => None,
         }
     }
@@ -212,16 +225,11 @@ impl RedisStore {
     }
 }
 
-/// Names one call.
-fn nonce() -> Result<String> {
-    Ok(format!("{:032x}", u128::from_le_bytes(clock::random()?)))
-}
-
 #[async_trait::async_trait]
 impl Metadata for RedisStore {
     async fn get(&self, ns: &Namespace, keys: &[Key]) -> Result<Reading> {
         bounds::keys(keys)?;
-        self.read(&self.keys.of(ns), keys).await
+        self.read(ns, keys).await
     }
 
     async fn scan(&self, ns: &Namespace, index: &Index, range: &Range, direction: Direction, limit: usize) -> Result<Vec<(i64, String)>> {
@@ -229,14 +237,14 @@ impl Metadata for RedisStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        self.scan_index(&self.keys.of(ns), index, range, direction, limit).await
+        self.scan_index(&self.keys().of(ns), index, range, direction, limit).await
     }
 
     async fn commit(&self, ns: &Namespace, commit: Commit) -> Result<Outcome> {
         bounds::commit(&commit)?;
         let known = self.known(ns);
         self.enter(ns, &known).await?;
-        let (outcome, fresh) = self.apply(ns, known.floor.load(Ordering::Relaxed), &commit).await?;
+        let (outcome, fresh) = self.apply(ns, &known, commit).await?;
         #[cfg(any(test, feature = "conformance"))]
         self.fault(&outcome)?;
         if let Outcome::Applied(applied) = &outcome {
@@ -252,20 +260,20 @@ impl Metadata for RedisStore {
 
     async fn expired(&self, ns: &Namespace, limit: usize) -> Result<Vec<ExpiredRecord>> {
         bounds::limit(limit)?;
-        self.past_expiry(&self.keys.of(ns), limit).await
+        self.past_expiry(&self.keys().of(ns), limit).await
     }
 
     async fn events(&self, ns: &Namespace, scope: Scope, after: Revision, limit: usize) -> Result<LogPage> {
         bounds::limit(limit)?;
-        self.log_page(ns, &self.keys.of(ns), scope, after, limit).await
+        self.log_page(ns, &self.keys().of(ns), scope, after, limit).await
     }
 
     async fn history(&self, ns: &Namespace, scope: Scope) -> Result<Head> {
-        self.touch(ns, &self.keys.of(ns), scope).await
+        self.touch(ns, &self.keys().of(ns), scope).await
     }
 
     async fn watch(&self, ns: &Namespace) -> Result<watch::Receiver<Revision>> {
-        self.wake.watch(&self.link, &self.keys.of(ns)).await
+        self.wake.watch(&self.link, &self.keys().of(ns)).await
     }
 
     async fn namespaces(&self) -> Result<Vec<Namespace>> {

@@ -12,9 +12,12 @@
 
 local call = redis.call
 
--- All numbers here are whole and at most 2^53, which a Lua number holds exactly. tostring() would write the large ones as 1.79e+15.
+-- All numbers here are whole and at most 2^53, which a Lua number holds exactly. tostring() would write the large ones as 1.79e+15; %d is faster than %.0f, and right
+-- where the server's machine has integers of 64 bits.
+local format = string.format
+local whole = format('%d', 9007199254740992) == '9007199254740992' and '%d' or '%.0f'
 local function int(number)
-  return string.format('%.0f', number)
+  return format(whole, number)
 end
 
 local clock = call('TIME')

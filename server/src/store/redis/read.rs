@@ -5,7 +5,11 @@ use redis::{Value, cmd};
 
 use super::{
     super::metadata::{Direction, ExpiredRecord, Found, Head, Index, Key, LogPage, Range, Reading, Scope},
-    RedisStore, decode,
+    RedisStore,
+    connect::Link,
+    decode,
+    failure::{Failure, corrupt},
+    gather::Request,
     keys::{Space, last},
     script::{Args, EVENTS, EXPIRED, GET, SCAN, TOUCH},
 };
@@ -18,23 +22,60 @@ use crate::model::{
 /// Most namespaces that are asked at once.
 const AT_ONCE: usize = 32;
 
-impl RedisStore {
-    /// Many records are read by a script, so that they are of one moment. One record is of one moment anyway: then three commands in a row say the same for a third of the
-    /// price. Their order matters: the record may be newer than the clock and the revision that are answered with it, never older.
-    pub(super) async fn read(&self, space: &Space, keys: &[Key]) -> Result<Reading> {
-        if let [key] = keys {
-            let mut row = redis::pipe();
-            row.cmd("TIME").cmd("HGET").arg(space.meta()).arg("rev").cmd("HGETALL").arg(space.record(key));
-            if let Some(answer) = self.link.read_row(&row).await {
-                return decode::record_in_a_row(answer.map_err(|failure| self.link.error(failure))?);
-            }
+/// Reads single records of a namespace: those asked for at the same time in a row of commands, behind one look at the clock and at the namespace's revision. The order
+/// matters: a record may be newer than the clock and the revision that are answered with it, never older.
+pub(super) async fn send(link: &Link, space: &Space, requests: Vec<Request<Key, Reading>>) {
+    match row(link, space, requests.iter().map(|request| &request.what)).await {
+        Ok(readings) => requests.into_iter().zip(readings).for_each(|(request, reading)| request.answer(reading)),
+        Err(failure) => requests.into_iter().for_each(|request| request.answer(Err(link.error(failure.clone())))),
+    }
+}
+
+/// A reading for every key; fails when no key can be read.
+async fn row(link: &Link, space: &Space, keys: impl Iterator<Item = &Key>) -> Result<Vec<Result<Reading>>, Failure> {
+    let mut row = redis::pipe();
+    row.ignore_errors().cmd("TIME").cmd("HGET").arg(space.meta()).arg("rev");
+    for key in keys {
+        row.cmd("HGETALL").arg(space.record(key));
+    }
+    let mut answers = link.read_row(&row).await?.into_iter().map(|answer| answer.extract_error().map_err(Failure::from));
+    let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+    let (clock, revision) = (next()?, next()?);
+    let moment = decode::Moment::of(clock, revision);
+    let reading = |fields: Result<Value, Failure>| match (&moment, fields) {
+        (Ok(moment), Ok(fields)) => moment.reading(fields),
+        (Err(_), _) => Err(corrupt("a revision")),
+        (_, Err(failure)) => {
+            link.heed(&failure);
+            Err(link.error(failure))
         }
+    };
+    Ok(answers.map(reading).collect())
+}
+
+impl RedisStore {
+    /// Many records are read by a script, so that they are of one moment. One record is of one moment anyway.
+    pub(super) async fn read(&self, ns: &Namespace, keys: &[Key]) -> Result<Reading> {
+        match keys {
+            [key] if !self.link.is_cluster() => self.reads.ask(ns, key.clone(), 0, false).await,
+            keys => self.read_all(&self.keys().of(ns), keys).await,
+        }
+    }
+
+    /// Reads records by the script.
+    pub(super) async fn read_all(&self, space: &Space, keys: &[Key]) -> Result<Reading> {
         let mut names = Args::new();
         names.push(space.meta());
         for key in keys {
             names.push(space.record(key));
         }
         decode::reading(self.link.query(&GET, &names, &Args::new()).await?)
+    }
+
+    /// Reads one record as [`send`] does.
+    pub(super) async fn read_one(&self, space: &Space, key: &Key) -> Result<Reading> {
+        let readings = row(&self.link, space, std::iter::once(key)).await.map_err(|failure| self.link.error(failure))?;
+        readings.into_iter().next().unwrap_or_else(|| Err(corrupt("an answer")))
     }
 
     pub(super) async fn scan_index(&self, space: &Space, index: &Index, range: &Range, direction: Direction, limit: usize) -> Result<Vec<(i64, String)>> {
@@ -86,7 +127,7 @@ impl RedisStore {
                 break;
             }
             passed += keys.len();
-            let reading = self.read(space, &keys).await?;
+            let reading = self.read_all(space, &keys).await?;
             let (length, found) = (keys.len(), keys.into_iter().zip(reading.found));
             out.extend(found.filter_map(|(key, found)| match found {
                 Found::Expired(record) => Some(ExpiredRecord { key, record }),
@@ -128,7 +169,7 @@ impl RedisStore {
     /// The namespaces of the set that have a revision: one is entered before its first commit, which may then be refused.
     pub(super) async fn written_namespaces(&self) -> Result<Vec<Namespace>> {
         let mut command = cmd("SMEMBERS");
-        command.arg(self.keys.namespaces());
+        command.arg(self.keys().namespaces());
         let answer = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
         let names = decode::members(answer)?;
         let checks: Vec<_> = names.into_iter().map(|name| self.written(name)).collect();
@@ -140,9 +181,9 @@ impl RedisStore {
 
     /// The namespace of this name, if there is a revision in it.
     async fn written(&self, name: String) -> Result<Option<Namespace>> {
-        let ns = Namespace::parse("namespace", &name).map_err(|_| super::failure::corrupt("a namespace's name"))?;
+        let ns = Namespace::parse("namespace", &name).map_err(|_| corrupt("a namespace's name"))?;
         let mut command = cmd("HEXISTS");
-        command.arg(self.keys.of(&ns).meta()).arg("rev");
+        command.arg(self.keys().of(&ns).meta()).arg("rev");
         let written = self.link.read(&command).await.map_err(|failure| self.link.error(failure))?;
         Ok(matches!(written, Value::Int(1) | Value::Boolean(true)).then_some(ns))
     }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, cmd};
+use redis::{Cmd, Value, cmd};
 
 use super::{
     super::metadata::{Add, Commit, Direction, Index, IndexChange, Key, Life, Meter, Number, Range, Scope, Txn, When, Write},
-    RedisStore,
+    RedisStore, decode,
     encode::{self, Frame},
+    failure::Failure,
     keys::{REHEARSAL, Space},
-    nonce,
     script::COMMIT,
+    write::nonce,
 };
 use crate::model::error::{Reason, Result};
 
@@ -24,26 +25,31 @@ impl RedisStore {
     /// # Errors
     /// `METADATA_UNAVAILABLE` when the user may not do all that is needed. Other failures are left to those who meet them: a full store can still be read.
     pub(super) async fn rehearse(&self) -> Result<()> {
-        let space = self.keys.named(REHEARSAL);
+        let space = self.keys().named(REHEARSAL);
         let nonces = acts().iter().map(|_| nonce()).collect::<Result<Vec<_>>>()?;
         // An earlier rehearsal may have been cut off.
         let mut commands = vec![clear(&space, &nonces)];
         commands.extend(acts().into_iter().zip(&nonces).map(|(txn, nonce)| {
             // No entry stays, so that also the trimming is tried.
-            let frame = Frame { log_entries: 0, ..self.frame(&space, 0, Some(nonce)) };
-            encode::commit(&frame, &Commit::from(txn))
+            let frame = Frame { log_entries: 0, ..self.writer.frame(&space, 0) };
+            encode::commits(&frame, [(&Commit::from(txn), Some(nonce.as_str()))])
         }));
-        let mut wake = cmd(self.publish());
+        let mut wake = cmd(self.writer.publish());
         wake.arg(space.wake()).arg("0");
         let mut list = cmd("SMEMBERS");
-        list.arg(self.keys.namespaces());
+        list.arg(self.keys().namespaces());
         let mut enter = cmd("SADD");
         enter.arg(space.call(ENTERED)).arg("0");
         commands.extend([wake, list, enter, clear(&space, &nonces)]);
         let mut missing = None;
         for command in &commands {
             // The script's source is only ever sent with a command that names its hash.
-            missing = missing.or(self.link.call(&COMMIT, command).await.err().filter(|failure| failure.is_code("NOPERM")));
+            let failure = match self.link.call(&COMMIT, command).await {
+                Err(failure) => Some(failure),
+                Ok(Value::Array(answers)) => answers.iter().find_map(decode::met).map(Failure::from),
+                Ok(_) => None,
+            };
+            missing = missing.or(failure.filter(|failure| failure.is_code("NOPERM")));
         }
         if let Some(failure) = missing {
             return Err(self.link.error(failure));
@@ -53,8 +59,10 @@ impl RedisStore {
 
     async fn rehearse_reads(&self, space: &Space) -> Result<()> {
         let (key, index) = (Key("kept".to_owned()), Index("all".to_owned()));
+        let alone = if self.link.is_cluster() { Ok(()) } else { self.read_one(space, &key).await.map(drop) };
         let reads = [
-            self.read(space, &[key]).await.map(drop),
+            alone,
+            self.read_all(space, &[key]).await.map(drop),
             self.scan_index(space, &index, &Range::From(Some((0, String::new()))), Direction::Ascending, 1).await.map(drop),
             self.past_expiry(space, 1).await.map(drop),
             self.log_part(space, Scope::Cache, crate::model::time::Revision::ZERO, 1).await.map(drop),

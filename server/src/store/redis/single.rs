@@ -87,12 +87,19 @@ impl Single {
             }
             answered => {
                 self.breaker.answered();
-                if answered.as_ref().is_err_and(is_misplaced) {
-                    self.leave();
+                if let Err(failure) = answered {
+                    self.heed(failure);
                 }
             }
         }
         answer
+    }
+
+    /// Leaves a server that says that it cannot be used.
+    pub(super) fn heed(&self, failure: &Failure) {
+        if is_misplaced(failure) {
+            self.leave();
+        }
     }
 
     /// What the shared connection leads to is of no use: whatever its address leads to next may be.

@@ -65,6 +65,22 @@ async fn a_pin_says_why_and_keeps_a_snapshot_from_being_deleted() {
     assert_eq!(world.profiles.mark(&head).await.unwrap().view.id, b);
 }
 
+/// Whoever repeats a pin of the head because its answer was lost wants to know of the snapshot that he pinned.
+#[tokio::test]
+async fn a_repeated_pin_of_the_head_answers_the_snapshot_that_was_the_head_then() {
+    let (world, [(first, a), (_, b)]) = two().await;
+    let pin = MarkRequest { snapshot: None, conditions: named("pin"), ..world.marking(a, Marking::Pin("good".to_owned())) };
+    assert_eq!(world.profiles.mark(&pin).await.unwrap().view.id, b);
+    world.restore(a, "undo").await.unwrap();
+    for _ in 0..2 {
+        let again = world.profiles.mark(&pin).await.unwrap().view;
+        assert_eq!((again.id, again.pinned_at.is_some()), (b, true));
+        world.save("third", Some((&first, a)), &first).await.ok();
+    }
+    let named_it = MarkRequest { snapshot: Some(a), ..pin };
+    assert_eq!(why(world.profiles.mark(&named_it).await), Reason::RequestIdReused);
+}
+
 #[tokio::test]
 async fn a_deleted_snapshot_is_hidden_and_can_be_revived() {
     let (world, [(first, a), (second, b)]) = two().await;

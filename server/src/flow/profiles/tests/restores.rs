@@ -151,10 +151,10 @@ async fn a_storage_state_goes_and_comes_with_its_snapshot_and_one_of_its_own_sta
     let put = Bytes::from_static(STATES[1]);
     world.sessions.put_storage_state(&world.ns, &world.session, put, &Conditions::default()).await.unwrap();
     world.restore(bare, "3").await.unwrap();
-    assert_eq!(world.state().await.as_deref(), Some(STATES[1]), "what lies in no snapshot is never destroyed");
+    assert_eq!(world.state().await.as_deref(), Some(STATES[1]), "a snapshot without one leaves what lies in no snapshot");
     world.put("later", Some(bare), &sample(), None).await;
     world.restore(with, "4").await.unwrap();
-    assert_eq!(world.state().await.as_deref(), Some(STATES[0]));
+    assert_eq!(world.state().await.as_deref(), Some(STATES[0]), "one with its own replaces it");
 }
 
 #[tokio::test]

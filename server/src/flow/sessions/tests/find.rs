@@ -262,6 +262,29 @@ async fn the_cache_serves_only_what_a_reading_would_answer() {
 }
 
 #[tokio::test]
+async fn a_change_that_begins_with_a_copy_misses_nothing_that_another_daemon_did() {
+    let bench = Bench::new();
+    let revision = bench.create("a", "acme").await.revision;
+    bench.sessions.cache().verified_through(&bench.ns, revision, crate::clock::monotonic());
+    bench.get("a").await.unwrap();
+    let other = sessions(Arc::clone(&bench.store), Arc::clone(&bench.keys)).unwrap();
+    let touched = other.touch(&bench.ns, &sid("a"), &free()).await.unwrap();
+    let fence = bench.lease("a").await;
+    let moved = bench.to("a", State::Active).await.unwrap().view.session;
+    assert_eq!((moved.expires_at, moved.mark(mark::FENCE)), (touched.expires_at, fence));
+    assert_eq!(bench.get("a").await.unwrap().view.session, moved, "the copy of the change knows them, too");
+    // A copy that needs a change of what needs none any more.
+    let theirs = other.transition(&bench.ns, &sid("a"), State::NeedsLogin, "", &free()).await.unwrap();
+    let ours = bench.to("a", State::NeedsLogin).await.unwrap();
+    assert_eq!(ours.view.session.revision, theirs.view.session.revision);
+    assert_eq!(bench.kinds().await.len(), 3, "created, and moved twice");
+    // A copy that still has the etag that was asked for.
+    other.transition(&bench.ns, &sid("a"), State::Active, "", &free()).await.unwrap();
+    let conditions = Conditions { etag: ours.view.session.revision.etag(), ..free() };
+    assert_eq!(reason(bench.sessions.transition(&bench.ns, &sid("a"), State::Retired, "", &conditions).await), Reason::EtagMismatch);
+}
+
+#[tokio::test]
 async fn the_cache_follows_the_log_by_itself() {
     let bench = Bench::new();
     bench.create("a", "acme").await;
