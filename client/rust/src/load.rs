@@ -133,7 +133,7 @@ impl Client {
                 // More than a difference would not fit either.
                 Err(Error::File { source, path }) if source.kind() == ErrorKind::StorageFull => break Err(Error::File { source, path }),
                 // What came up at the target meanwhile is there with a whole load too.
-                Err(error) if ["TARGET_EXISTS", "PROFILE_BUSY"].contains(&error.reason()) => break Err(error),
+                Err(error) if ["TARGET_EXISTS", "PROFILE_BUSY", "LOAD_UNFINISHED"].contains(&error.reason()) => break Err(error),
                 // What was had is not what its sidecar says, or cannot be read: it is as if it had not been given.
                 Err(Error::Local { .. } | Error::File { .. }) if base.take().is_some() => {}
                 loaded => break loaded,
