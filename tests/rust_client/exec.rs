@@ -226,17 +226,20 @@ async fn exec_under_nohup_is_not_ended_by_a_hang_up_and_neither_is_its_command()
 async fn exec_whose_save_is_refused_does_not_end_well() {
     let stage = stage().await;
     assert_eq!(stage.exec(&[], "echo first > \"$1/f\"").await.code, Some(0));
-    let go = stage.path("go");
-    let mut process = stage.start(&[], &format!("echo ready; {}; echo mine > \"$1/f\"", until(&go)));
-    process.wait_for_line("ready").await;
-    let elsewhere = stage.loaded().await.directory;
-    write(&elsewhere, "f", b"theirs");
-    let head = stage.save(&elsewhere).await.snapshot.id;
-    fs::write(&go, "").unwrap();
-    assert_eq!(process.wait().await.code(), Some(4));
-    assert!(process.stderr().contains("PARENT_NOT_HEAD"), "{}", process.stderr());
-    assert_eq!(stage.head().await, head);
-    stage.assert_all_free();
+    for (options, code) in [(vec![], 4), (vec!["--replace"], 0)] {
+        let go = stage.path(&super::name("go"));
+        let mut process = stage.start(&options, &format!("echo ready; {}; echo mine > \"$1/f\"", until(&go)));
+        process.wait_for_line("ready").await;
+        let elsewhere = stage.loaded().await.directory;
+        write(&elsewhere, "f", b"theirs");
+        let theirs = stage.save(&elsewhere).await.snapshot.id;
+        fs::write(&go, "").unwrap();
+        assert_eq!(process.wait().await.code(), Some(code), "{}", process.stderr());
+        assert_eq!(process.stderr().contains("PARENT_NOT_HEAD"), code == 4, "{}", process.stderr());
+        let (head, _) = stage.client.snapshot_with_entries(&stage.session, "").await.unwrap();
+        assert_eq!(if code == 4 { &head.id } else { &head.parent_snapshot_id }, &theirs);
+        stage.assert_all_free();
+    }
 }
 
 /// `cloakroom mount` with a pipe as its input, killed when dropped.

@@ -126,7 +126,7 @@
  * @property {string} [have] a directory with a former snapshot of the session: what is unchanged comes from it; with `replace` the directory itself if not given
  * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end; without it nothing is replaced, also not what appears meanwhile
  * @property {boolean} [force] replace it although a live browser holds it
- * @property {boolean} [withStorageState] also the storage state that was saved with the snapshot
+ * @property {boolean} [withStorageState] whether the storage state that was saved with the snapshot comes along (true): a browser that starts without it has lost its session cookies
  * @property {boolean} [compress] have the data packed on its way; if not given, unless the daemon is on this host
  * @property {number} [minRevision] nothing older than this
  * @property {Progress} [progress]

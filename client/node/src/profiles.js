@@ -163,7 +163,7 @@ export async function save(connection, sessionId, directory, options = {}) {
  * @returns {Promise<import('./messages.js').Loaded>}
  */
 export async function load(connection, sessionId, directory, options = {}) {
-  const { snapshotId, have, replace = false, force = false, withStorageState = false, compress = !connection.loopback, minRevision } = options;
+  const { snapshotId, have, replace = false, force = false, withStorageState = true, compress = !connection.loopback, minRevision } = options;
   const target = path.resolve(directory);
   const there = checkTarget(target, replace, force);
   const former = have ?? (there ? target : undefined);

@@ -372,10 +372,10 @@ scenario('storage-state-with-profile', async (t) => {
   assert.ok(Buffer.byteLength(large) > 3 * 1024 * 1024);
   const { snapshot } = await client.save(id, write(`${directory}/p`, { f: 'x' }), { storageState: large });
   assert.equal(snapshot.hasStorageState, true);
-  const loaded = await client.load(id, `${directory}/q`, { withStorageState: true });
+  const loaded = await client.load(id, `${directory}/q`);
   assert.equal(loaded.storageStateBytes?.toString('utf8'), large);
   assert.equal(loaded.storageState.origins[0].origin, 'https://a.example');
-  assert.equal((await client.load(id, `${directory}/r`)).storageStateBytes, undefined);
+  assert.equal((await client.load(id, `${directory}/r`, { withStorageState: false })).storageStateBytes, undefined);
   assert.equal((await failure(client.sessions.storageState.get(id))).reason, 'STORAGE_STATE_TOO_LARGE');
 });
 

@@ -159,9 +159,9 @@ mod tests {
             save s d --policy lean --include a --exclude b --storage-state f --upload-id u --etag 5 --replace --force
             load s d --snapshot x --have h --consume --replace --storage-state f --packed
             exec s -- chromium --user-data-dir={}
-            exec s --save always --storage-state f --root r -- true
+            exec s --save always --replace --storage-state f --root r -- true
             exec --save never s -- sh -c --save
-            mount s --save --root r
+            mount s --save --replace --root r
             mount s --json
             mounts prune --older-than 12h --root r
             snapshots s --deleted
@@ -201,6 +201,7 @@ mod tests {
             load s d --consume
             exec s
             exec s true
+            mount s --replace
             exec s --save sometimes -- true
             mounts prune --older-than soon
             watch --resume-file f --after 5

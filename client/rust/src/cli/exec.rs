@@ -42,7 +42,7 @@ pub(crate) async fn exec(client: &Client, what: args::Exec, output: &Output) -> 
         Keep::Success => code == 0,
         Keep::Never => false,
     };
-    let saved = if wanted { Some(signals.unless(async { save(&mut mount, file.read()?).await }).await?) } else { None };
+    let saved = if wanted { Some(signals.unless(async { save(&mut mount, what.replace, file.read()?).await }).await?) } else { None };
     drop(file);
     if let Err(error) = mount.discard().await {
         warn(&format!("the directory is let go only now: {error}"));

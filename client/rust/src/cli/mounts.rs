@@ -22,7 +22,7 @@ pub(crate) async fn mount(client: &Client, what: args::Mount, output: &mut Outpu
         _ = signals.next() => {}
         ended = input_ends(), if input_is_a_pipe() => ended?,
     }
-    let saved = if what.save { Some(signals.unless(save(&mut mount, None)).await?) } else { None };
+    let saved = if what.save { Some(signals.unless(save(&mut mount, what.replace, None)).await?) } else { None };
     mount.discard().await?;
     match saved {
         Some(saved) => report(&id, &saved, &saved.warnings, output),
@@ -40,9 +40,9 @@ pub(crate) async fn mounted(client: &Client, session: &str, root: Option<PathBuf
 }
 
 /// Saves what is mounted.
-pub(crate) async fn save(mount: &mut Mount, storage_state: Option<Vec<u8>>) -> Result<cloakroom_client::Saved> {
+pub(crate) async fn save(mount: &mut Mount, replace: bool, storage_state: Option<Vec<u8>>) -> Result<cloakroom_client::Saved> {
     let (told, bar) = progress("saving");
-    let saved = mount.save(SaveOptions { storage_state: storage_state.map(Into::into), progress: told, ..SaveOptions::default() }).await;
+    let saved = mount.save(SaveOptions { replace, storage_state: storage_state.map(Into::into), progress: told, ..SaveOptions::default() }).await;
     bar.finish_and_clear();
     saved
 }

@@ -26,6 +26,9 @@ pub(crate) struct Mount {
     /// Save at the end; without it what was changed is let go
     #[arg(long)]
     pub(crate) save: bool,
+    /// Make it the head at the end also if somebody saved meanwhile; what was the head stays as an earlier snapshot
+    #[arg(long, requires = "save")]
+    pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -48,6 +51,9 @@ pub(crate) struct Exec {
     /// When to save: always, success (the command exited with 0) or never
     #[arg(long, default_value = "success", value_name = "WHEN", hide_possible_values = true)]
     pub(crate) save: Keep,
+    /// Make it the head also if somebody saved meanwhile; what was the head stays as an earlier snapshot
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Where the command finds and leaves the storage state instead of a file beside the profile; it must not be there yet, and is removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) storage_state: Option<PathBuf>,
