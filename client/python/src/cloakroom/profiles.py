@@ -180,7 +180,7 @@ class Profiles:
         the difference travels, and if it is what is wanted already, nothing in it or beside it is touched. `have` names
         another such directory to start from; it stays as it is. The storage state comes along unless
         `with_storage_state` is False: start the browser with it, or the session cookies are lost. `compress` packs the
-        data on its way, by default unless the daemon is on this host. `progress` is told how many bytes of how many came.
+        data on its way, by default unless the daemon is on this host. `progress` is told how many bytes came of all.
         """
         top, link = Path(directory).absolute(), self._connection
         source = Path(have).absolute() if have else top if replace else None
