@@ -22,7 +22,7 @@ pub(crate) enum Claim {
     Free,
     /// A process has it, or had it.
     Held {
-        /// The first digits of the SHA-256 of the host's name.
+        /// The first digits of a SHA-256 of the host's name and its set of processes.
         host: String,
         pid: u32,
         /// When the process started, as the system counts; 0 where it does not tell.
@@ -67,9 +67,12 @@ impl Claim {
     }
 }
 
-/// Two machines that share a directory are told apart by it.
+/// Two machines that share a directory are told apart by it, and two containers: they may have one host name, but not the same processes.
 fn this_host() -> String {
-    let mut digits = hex(&sha256(rustix::system::uname().nodename().to_bytes()));
+    let mut known = rustix::system::uname().nodename().to_bytes().to_vec();
+    known.push(b'\n');
+    known.extend(fs::read_link("/proc/self/ns/pid").map(|processes| processes.into_os_string().into_encoded_bytes()).unwrap_or_default());
+    let mut digits = hex(&sha256(&known));
     digits.truncate(HOST);
     digits
 }
@@ -79,16 +82,18 @@ fn stat_of(pid: u32) -> io::Result<String> {
     fs::read(format!("/proc/{pid}/stat")).map(|stat| String::from_utf8_lossy(&stat).into_owned())
 }
 
-/// State and start of a process, fields 3 and 22 of its `stat`; counted from behind its name, which may hold spaces and parentheses.
-fn started(stat: &str) -> Option<(char, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.nth(18)?.parse().ok()?))
+/// Whether a process has ended, and its start: fields 3, 20 and 22 of its `stat`, counted from behind its name, which may hold spaces and parentheses.
+fn started(stat: &str) -> Option<(bool, u64)> {
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (state, threads, start) = (fields.first()?, fields.get(17)?.parse::<u64>().ok()?, fields.get(19)?.parse().ok()?);
+    // Nobody has asked for its end yet. A first thread may end before the others do: then the process lives.
+    Some((matches!(*state, "Z" | "X") && threads <= 1, start))
 }
 
 /// Whether that very process lives. In doubt it does: a slot that is left alone costs a load, one that two use costs a login.
 fn lives(pid: u32, start: u64) -> bool {
     match stat_of(pid) {
-        Ok(said) => started(&said).is_none_or(|(state, began)| !matches!(state, 'Z' | 'X') && (start == 0 || start == began)),
+        Ok(said) => started(&said).is_none_or(|(ended, began)| !ended && (start == 0 || start == began)),
         Err(error) if error.kind() == ErrorKind::NotFound && stat_of(process::id()).is_ok() => false,
         // The process ended between the opening and the reading.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => false,
@@ -123,8 +128,10 @@ mod tests {
 
     #[test]
     fn a_stat_is_read_from_behind_the_name() {
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(started(&format!("17 (a) b) {rest}")), Some(('S', 4711)));
+        let rest = |state, threads| format!("17 (a) b) {state} 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 {threads} 21 4711 23");
+        assert_eq!(started(&rest("S", 1)), Some((false, 4711)));
+        assert_eq!((started(&rest("Z", 1)), started(&rest("X", 0))), (Some((true, 4711)), Some((true, 4711))));
+        assert_eq!(started(&rest("Z", 2)), Some((false, 4711)), "its other threads go on");
         assert_eq!((started("17 (a"), started("17 (a) S 1")), (None, None));
     }
 

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct MountOptions {
     /// Where this machine's mounts are. Not given: what the environment variable `CLOAKROOM_MOUNTS` says, else `cloakroom` in `$XDG_CACHE_HOME`, else in `~/.cache`. It must be on a file
-    /// system of this machine, and machines or containers that share it must have host names of their own.
+    /// system of this machine; machines that share it all the same must have host names of their own.
     pub root: Option<PathBuf>,
     /// The wanted snapshot; empty for the head. A save after any other goes only with [`SaveOptions::replace`].
     pub snapshot_id: String,
