@@ -85,9 +85,9 @@ fn stat_of(pid: u32) -> io::Result<String> {
 /// Whether a process has ended, and its start: fields 3, 20 and 22 of its `stat`, counted from behind its name, which may hold spaces and parentheses.
 fn started(stat: &str) -> Option<(bool, u64)> {
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let (state, threads, start) = (fields.first()?, fields.get(17)?.parse::<u64>().ok()?, fields.get(19)?.parse().ok()?);
+    let (state, threads, began) = (fields.first()?, fields.get(17)?.parse::<u64>().ok()?, fields.get(19)?.parse().ok()?);
     // Nobody has asked for its end yet. A first thread may end before the others do: then the process lives.
-    Some((matches!(*state, "Z" | "X") && threads <= 1, start))
+    Some((matches!(*state, "Z" | "X") && threads <= 1, began))
 }
 
 /// Whether that very process lives. In doubt it does: a slot that is left alone costs a load, one that two use costs a login.
