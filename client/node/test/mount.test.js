@@ -492,6 +492,30 @@ test('a process that nobody has buried is dead', async (t) => {
   }
 });
 
+test('a process whose first thread ended before the others lives', async (t) => {
+  const { id, root } = await scene(t);
+  const body = `import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).pthread_exit(None)`;
+  const lasting = spawn('python3', ['-c', body], { stdio: ['pipe', 'ignore', 'inherit'] });
+  t.after(() => lasting.kill('SIGKILL'));
+  const status = () => fs.readFileSync(`/proc/${lasting.pid}/stat`, 'utf8').replace(/.*\) /, '').split(' ');
+  while (status()[0] !== 'Z') await new Promise((resolve) => setTimeout(resolve, 10));
+  const first = await client.mount(id, { root });
+  await first.release();
+  const claim = `claim.${host}.${lasting.pid}.${status()[19]}`;
+  reclaim(path.dirname(first.directory), claim);
+  const second = await client.mount(id, { root });
+  assert.notEqual(second.directory, first.directory, claim);
+  await second.release();
+  lasting.stdin.end();
+  await once(lasting, 'exit');
+  fs.rmSync(path.dirname(second.directory), { recursive: true });
+  const third = await client.mount(id, { root });
+  assert.equal(third.directory, first.directory, 'the last one ended too');
+  await third.release();
+});
+
 test('mounts are where the option, the environment or the custom of the system says, and for their user alone', async (t) => {
   const { id, home } = await scene(t);
   const { CLOAKROOM_MOUNTS, XDG_CACHE_HOME, HOME } = process.env;
