@@ -158,10 +158,11 @@ function sortOf(value, hidden = false) {
  * @param {string} verb
  * @param {string} name
  * @param {string} fault
+ * @param {string} [reason]
  * @returns {Invalid}
  */
-function invalid(verb, name, fault) {
-  return Invalid.here(`${verb}: ${fault}`, 'INVALID_FIELD', [{ subject: name, description: fault }]);
+function invalid(verb, name, fault, reason = 'INVALID_FIELD') {
+  return Invalid.here(`${verb}: ${fault}`, reason, [{ subject: name, description: fault }]);
 }
 
 /**
@@ -176,7 +177,7 @@ function checkValue(verb, name, value, kind) {
     const [wanted, fits] = TYPES[kind];
     // Playwright itself takes a path here.
     if (kind === 'document' && isText(value) && /^[^\s{["]/.test(/** @type {string} */ (value)))
-      throw invalid(verb, name, `${name} takes the JSON itself, not a path: give what is in the file`);
+      throw invalid(verb, name, `${name} takes the JSON itself, not a path: give what is in the file`, 'STORAGE_STATE_INVALID');
     if (fits(value)) return;
     const entries =
       kind === 'labels' || kind === 'texts' ? Object.entries(isObject(value) || Array.isArray(value) ? /** @type {object} */ (value) : {}) : [];

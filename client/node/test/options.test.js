@@ -236,7 +236,7 @@ test('a storage state is no path', async (t) => {
       async () => sessionCookies(path),
     ]) {
       const error = await failure(call());
-      assert.ok(error instanceof Invalid && error.message.includes(message), error.stack);
+      assert.ok(error instanceof Invalid && error.reason === 'STORAGE_STATE_INVALID' && error.message.includes(message), error.stack);
       assert.ok(!error.message.includes(path), error.message);
     }
   }
