@@ -6,8 +6,8 @@
 
 A client walks, hashes, diffs and saves; it loads, verifies and renames. With `--replace` another head, or a DIR that
 was changed, gives way. CLOAKROOM_TARGET names the daemon; `profile.proto` is the manual, and `client/vectors` has data
-to test every step against. A grown client also hashes only what changed, sends moved content as copies, patches in
-place, repeats what broke, carries the storage state, and refuses to save while a browser runs.
+to test every step against. A grown client also hashes only what changed, sends moved content as copies, packs data,
+patches in place, repeats what broke, carries the storage state, and refuses to save while a browser runs.
 """
 
 import base64
@@ -20,7 +20,6 @@ import shutil
 import stat
 import struct
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -34,8 +33,7 @@ from cloakroom.v1.profile_pb2_grpc import ProfileServiceStub
 from cloakroom.v1.session_pb2 import GetSessionRequest
 from cloakroom.v1.session_pb2_grpc import SessionServiceStub
 
-LEAF, DIGEST = 4096, 16  # bytes of a file that are one leaf, and of a leaf's digest
-MESSAGE, MOST = 256 << 10, 240 * LEAF  # bytes to aim at in a message, and at most in its data
+LEAF, DIGEST, MESSAGE = 4096, 16, 256 << 10  # bytes of a file's leaf, of a leaf's digest, and of about one message
 FILE, DIRECTORY, LINK = pb.ENTRY_KIND_FILE, pb.ENTRY_KIND_DIRECTORY, pb.ENTRY_KIND_SYMLINK
 KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
 ASIDE = [".{}.cloakroom-load/former", ".{}.cloakroom-load/replaced", ".{}.loading-*/aside", "{}.cloakroom-*-*-*/old"]
@@ -112,12 +110,11 @@ def diff(top: Path, base: Tree, new: Tree) -> Iterator[tuple[str, Any, bytes]]:
 
 
 def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRecords]:
-    """Packs pieces into messages of about 256 KiB, with their data deflated where that pays."""
+    """Packs pieces into messages of about 256 KiB."""
     out, data, weight = pb.ProfileRecords(), bytearray(), 0
     for field, value, more in chain(pieces, [("end", "", b"")]):
         if weight and (field == "end" or weight + len(more) > MESSAGE):
-            out.data_size, packed = len(data), zlib.compress(data)
-            out.codec, out.data = (pb.CODEC_DEFLATE, packed) if len(packed) < len(data) else (pb.CODEC_RAW, bytes(data))
+            out.codec, out.data, out.data_size = pb.CODEC_RAW, bytes(data), len(data)
             yield out
             out, data, weight = pb.ProfileRecords(), bytearray(), 0
         if field != "end":
@@ -153,7 +150,7 @@ def save(channel: grpc.Channel, session: str, top: Path, *said: str, upload_id: 
 def load(channel: grpc.Channel, session: str, top: Path, *said: str) -> pb.LoadBegin:
     """LOAD: begin, records, end, built aside of the directory, which appears whole or not at all."""
     there, held, base = gives_way(session, top, *said)
-    wanted = pb.LoadProfileRequest(session_id=session, have_snapshot_id=held, accept_codecs=[pb.CODEC_DEFLATE])
+    wanted = pb.LoadProfileRequest(session_id=session, have_snapshot_id=held)
     stream = ProfileServiceStub(channel).LoadProfile(wanted)
     lab, note = top.with_name(f".{top.name}.loading-{os.urandom(8).hex()}"), top.with_name(f"{top.name}.cloakroom.json")
     work, aside = lab / "new", lab / "aside"
@@ -234,10 +231,7 @@ def start(entry: pb.Entry, work: Path, top: Path, base: Tree) -> pb.Entry:
 
 def fill(records: pb.ProfileRecords, named: list[pb.Entry], work: Path, top: Path, base: Tree) -> None:
     """Writes the leaves of a message: from its data, or copied from a file of the base."""
-    data, at = records.data, 0
-    must(records.data_size <= MOST, f"{records.data_size} bytes in one message")
-    if records.codec == pb.CODEC_DEFLATE:
-        data = zlib.decompressobj().decompress(data, records.data_size + 1)
+    data, at = records.data, 0  # never packed, for this client named no codec
     for run in records.runs:
         must(run.entry < len(named) and (not run.copy_path or run.copy_path in base), "leaves of something unknown")
         entry, first = named[run.entry], run.first_leaf * LEAF
