@@ -156,9 +156,11 @@ async fn profiles_are_saved_listed_and_loaded() {
     assert_eq!((&loaded[0]["storage_state"], &loaded[0]["base_snapshot_id"]), (&true.into(), &"".into()));
     assert_eq!(fs::read(target.join("Default/Cookies")).unwrap(), b"sweet");
     assert_eq!(fs::read(&restored).unwrap(), fs::read(&state).unwrap());
-    assert!(run(&stage, &["load", &stage.session, text(&target)]).await.error(1).contains("replace"));
+    assert!(run(&stage, &["load", &stage.session, text(&target)]).await.error(1).contains("say --replace [TARGET_EXISTS]"));
     let replaced = fine(&stage, &["--json", "load", &stage.session, text(&target), "--replace"]).await.json();
     assert_eq!(replaced[0]["base_snapshot_id"], first, "what is replaced is the base");
+    let left = fine(&stage, &["load", &stage.session, text(&stage.path("left")), "--snapshot", &first]).await.out;
+    assert!(left.contains("left behind: --storage-state FILE"), "{left}");
     fs::remove_dir_all(directory.join("Default/Cache")).unwrap();
     super::set_mtime(&directory.join("Default"), super::contents(&target)["Default"].1);
     assert_same(&directory, &target);
@@ -234,7 +236,9 @@ async fn a_directory_becomes_the_head_on_purpose_only() {
     }
     let parent = fine(&stage, &["--json", "save", &stage.session, text(&first)]).await.json()[0]["snapshot"]["id"].clone();
     let refused = run(&stage, &["save", &stage.session, text(&second)]).await;
-    assert!(refused.error(4).contains("comes from nothing") && refused.err.contains(parent.as_str().unwrap()), "{}", refused.err);
+    for word in ["comes from nothing", parent.as_str().unwrap(), "(--replace)", "q.cloakroom.json", "move that with it"] {
+        assert!(refused.error(4).contains(word), "{word}: {}", refused.err);
+    }
     let replaced = fine(&stage, &["--json", "save", &stage.session, text(&second), "--replace"]).await.json();
     assert_eq!((&replaced[0]["snapshot"]["parent_snapshot_id"], &replaced[0]["snapshot"]["head"]), (&parent, &true.into()));
 

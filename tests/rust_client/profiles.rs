@@ -31,10 +31,9 @@ async fn storage_state_with_profile() {
     let options = SaveOptions { storage_state: Some(state.clone().into()), ..SaveOptions::default() };
     let saved = stage.client.save(&stage.session, &directory, options).await.unwrap();
     assert!(saved.snapshot.has_storage_state);
-    let with_state = LoadOptions { with_storage_state: true, ..LoadOptions::default() };
-    let loaded = stage.client.load(&stage.session, stage.path("q"), with_state).await.unwrap();
+    let loaded = stage.client.load(&stage.session, stage.path("q"), LoadOptions::default()).await.unwrap();
     assert!(loaded.storage_state.unwrap() == state, "byte for byte");
-    let without = stage.client.load(&stage.session, stage.path("r"), LoadOptions::default()).await.unwrap();
+    let without = stage.client.load(&stage.session, stage.path("r"), LoadOptions { with_storage_state: false, ..LoadOptions::default() }).await.unwrap();
     assert_eq!(without.storage_state, None);
     stage.refused("STORAGE_STATE_TOO_LARGE", stage.client.sessions().storage_state().get(&stage.session)).await;
 }

@@ -28,6 +28,7 @@
  * @property {string} etag version; give it back in a write to make it conditional
  * @property {string} headSnapshotId id of the snapshot that `load` gives by default; empty if nothing was saved
  * @property {number} storageStateRevision revision of the storage state; 0 if there is none
+ * @property {boolean} storageStateSaved whether the storage state came along with a save or a restore, so that a snapshot has it too; false if it was put by itself, or there is none
  * @property {number} fence the current fencing token; 0 if it was never leased
  * @property {number} revision of a change: its own; of a read: the namespace's revision that the answer reflects
  */
@@ -126,7 +127,7 @@
  * @property {string} [have] a directory with a former snapshot of the session: what is unchanged comes from it; with `replace` the directory itself if not given
  * @property {boolean} [replace] put the profile in the place of what is there, in one step at the end; without it nothing is replaced, also not what appears meanwhile
  * @property {boolean} [force] replace it although a live browser holds it
- * @property {boolean} [withStorageState] also the storage state that was saved with the snapshot
+ * @property {boolean} [withStorageState] whether the storage state that was saved with the snapshot comes along (true): a browser that starts without it has lost its session cookies
  * @property {boolean} [compress] have the data packed on its way; if not given, unless the daemon is on this host
  * @property {number} [minRevision] nothing older than this
  * @property {Progress} [progress]

@@ -20,7 +20,8 @@ import { manifestRoot } from '../src/tree.js';
 import { cookies } from '../support/cookies.js';
 import { Daemon, nowhere, served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
-import { picture, temporary } from '../support/trees.js';
+import { parts } from '../support/scenarios.js';
+import { picture, temporary, write } from '../support/trees.js';
 
 /** @typedef {import('../src/index.js').WatchEvent} WatchEvent */
 /** @typedef {import('../src/index.js').Change} Change */
@@ -63,19 +64,6 @@ async function refused(sessionId, reasons, call) {
   const now = await client.sessions.get(sessionId);
   assert.deepEqual([now.etag, now.headSnapshotId], [etag, headSnapshotId]);
   return error;
-}
-
-/**
- * @param {string} directory made here
- * @param {Record<string, string | Buffer>} files
- * @returns {string}
- */
-function write(directory, files) {
-  for (const [name, content] of Object.entries(files)) {
-    fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
-    fs.writeFileSync(`${directory}/${name}`, content);
-  }
-  return directory;
 }
 
 /**
@@ -372,10 +360,10 @@ scenario('storage-state-with-profile', async (t) => {
   assert.ok(Buffer.byteLength(large) > 3 * 1024 * 1024);
   const { snapshot } = await client.save(id, write(`${directory}/p`, { f: 'x' }), { storageState: large });
   assert.equal(snapshot.hasStorageState, true);
-  const loaded = await client.load(id, `${directory}/q`, { withStorageState: true });
+  const loaded = await client.load(id, `${directory}/q`);
   assert.equal(loaded.storageStateBytes?.toString('utf8'), large);
   assert.equal(loaded.storageState.origins[0].origin, 'https://a.example');
-  assert.equal((await client.load(id, `${directory}/r`)).storageStateBytes, undefined);
+  assert.equal((await client.load(id, `${directory}/r`, { withStorageState: false })).storageStateBytes, undefined);
   assert.equal((await failure(client.sessions.storageState.get(id))).reason, 'STORAGE_STATE_TOO_LARGE');
 });
 
@@ -1173,8 +1161,9 @@ scenario('invalidate', async (t) => {
 });
 
 test('every scenario of the shared list has its test, and no other', () => {
-  const page = fs.readFileSync(new URL('../../scenarios.md', import.meta.url), 'utf8');
-  const listed = [...page.matchAll(/^- `([a-z0-9-]+)`:/gm)].map(([, name]) => name);
+  // Those of mounts are in `mount.test.js`.
+  const sections = parts().filter(([title]) => title !== 'Mount');
+  const listed = sections.flatMap(([, names]) => names);
   assert.ok(listed.length > 40);
   assert.deepEqual(scenarios, listed);
 });

@@ -91,7 +91,8 @@ def transfer(
 ) -> Loader:
     """Brings a tree to `work` as a save and a load would, against what is there already."""
     delta = diff(have.entries if have else {}, new)
-    loader = Loader(work, have, base)
+    work.mkdir(mode=0o700, exist_ok=True)
+    loader = Loader(lambda: work, have, base)
     for message in stream(delta, source, tree.manifest_root(new.values()), have.snapshot_id if have else ""):
         loader.feed(pb.LoadProfileResponse.FromString(message.SerializeToString()))
     return loader

@@ -207,6 +207,40 @@ def test_the_synchronous_helper_opens_a_session(chromium: str, site: str, tmp_pa
         running.stop()
 
 
+async def test_a_mounted_session_is_not_touched_between_two_browsers(
+    chromium: str, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Daemon(tmp_path / "data")
+    options: dict[str, Any] = {"executable_path": chromium, **OPTIONS}
+    try:
+        async with Client(running.target) as client, async_playwright() as playwright:
+            session = (await client.sessions.create("b")).session.id
+            async with client.mount(session, root=tmp_path) as mount:
+                context = await mount.open_context(playwright.chromium, **options)
+                await (await context.new_page()).goto(f"{site}/login")
+                state = await helpers.capture(context)
+                await context.close()
+                await mount.save(storage_state=state)
+                first = mount.directory
+
+            def times() -> dict[str, tuple[int, int, int]]:
+                found = [(str(path), path.lstat()) for path in first.rglob("*")]
+                return {path: (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found}
+
+            before = times()
+            monkeypatch.setattr(install, "Space", lambda _: pytest.fail("a workspace was made"))
+            async with client.mount(session, root=tmp_path) as mount:
+                assert mount.directory == first and mount.content_bytes == 0
+                assert times() == before, "caches included"
+                context = await mount.open_context(playwright, **options)
+                page = await context.new_page()
+                await page.goto(f"{site}/")
+                assert await page.inner_text("body") == "lasting=kept; passing=kept"
+                await context.close()
+    finally:
+        running.stop()
+
+
 async def test_a_profile_of_a_killed_browser_still_opens(chromium: str, site: str, tmp_path: Path) -> None:
     profile = tmp_path / "a"
     async with browser(chromium, profile) as context:

@@ -16,6 +16,7 @@ from cloakroom import sync
 __all__ = ["chromium"]  # a fixture
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+ABOVE = Path(__file__).resolve().parents[3] / "README.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -42,20 +43,25 @@ def test_the_readme(
     monkeypatch.setattr(cloakroom.playwright, "launch", launch)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setenv("CLOAKROOM_MOUNTS", str(tmp_path / "mounts"))
 
     def run(program: str, target: str = daemon.target) -> list[str]:
         code = compile(program.replace("127.0.0.1:7700", target), str(README), "exec")
         exec(code, {"__name__": "__main__"})  # noqa: S102
         return capsys.readouterr().out.splitlines()
 
-    begin, worker_a, worker_b, listing, following = PROGRAMS
+    (whole,) = re.findall(r"```python\n(.*?)```", ABOVE.read_text(encoding="utf-8"), re.DOTALL)
+    for _ in range(2):
+        (saved,) = run(whole)
+        assert "of session acct-1," in saved
+    begin, worker_a, worker_b, mounting, listing, following = PROGRAMS
     for _ in range(2):  # also where it was run before
         first, saved, moved, loaded = run(begin)
         assert first.endswith(" PENDING") and saved.startswith("snapshot ") and moved == "ACTIVE"
         assert loaded.startswith(saved.split(";")[0])
     (session_id,) = run(worker_a)
-    for _ in range(2):
-        cookies, saved = run(worker_b)
+    for program in (worker_b, worker_b, mounting, mounting):
+        cookies, saved = run(program)
         assert sorted(re.findall("[a-z]+", cookies)) == ["remembered", "session"]
         assert f"of session {session_id}," in saved
     assert f"{session_id} shop ACTIVE" in run(listing)
@@ -73,4 +79,4 @@ def test_the_readme(
         token.write_bytes(spoilt)
         assert len(run(following)) == 1
     with sync.Client(daemon.target) as client:
-        assert len(list(client.snapshots(session_id))) == 3
+        assert len(list(client.snapshots(session_id))) == 5

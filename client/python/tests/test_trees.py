@@ -93,10 +93,9 @@ async def test_a_difference_applied_to_its_base_gives_the_new_tree(seed: int, tm
     for _ in range(30):
         wild.step()
     first = walk(wild.top, FULL, {})
-    loader = transfer(wild.top, first, tmp_path / "work")
     held = tmp_path / "held"
     async with Workshop(held, replace=False) as shop:
-        shop.work = tmp_path / "work"
+        loader = transfer(wild.top, first, shop.work)
         await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
     assert scan(held) == scan(wild.top)
 
@@ -530,7 +529,6 @@ async def test_a_load_sweeps_what_dead_ones_left_and_never_what_a_living_one_has
     for name in foreign:
         (tmp_path / name).mkdir()
     async with Workshop(target, replace=True) as living:
-        living.work.mkdir()
         (living.work / "f").touch()
         await load()
         assert names() == {living.work.parent.name, fresh.name, *foreign}
@@ -583,7 +581,7 @@ async def test_what_is_not_of_the_profile_goes_with_a_load(tmp_path: Path) -> No
 
 
 def test_a_base_that_is_not_here_is_refused(tmp_path: Path) -> None:
-    loader = Loader(tmp_path / "work")
+    loader = Loader(lambda: tmp_path / "work")
     with pytest.raises(LoadFailed, match="which is not here"):
         loader.feed(pb.LoadProfileResponse(begin=pb.LoadBegin(base_snapshot_id="one")))
 

@@ -118,7 +118,7 @@ async def load(case: dict[str, Any], directory: Path, have: Path) -> None:
     async with Workshop(directory, replace=directory == have) as shop:
         old = Sidecar.clean(have, "", "s")
         assert bool(old) == bool(case["base"])
-        loader = Loader(shop.work, old, have)
+        loader = Loader(lambda: shop.work, old, have)
         for message in messages_of(case):
             loader.feed(message)
         await shop.run(

@@ -110,7 +110,12 @@ impl fmt::Display for CallError {
         f.write_str(&self.message)?;
         // The message often says already what the details say.
         let said = |text: &String| self.message.contains(text.as_str());
-        let violations = self.violations.iter().filter(|(field, why)| !(said(field) && said(why))).map(|(field, why)| format!("{field}: {why}"));
+        let more = |(field, why): &(String, String)| match (said(field), said(why)) {
+            (true, true) => None,
+            (false, true) => Some(field.clone()),
+            (_, false) => Some(format!("{field}: {why}")),
+        };
+        let violations = self.violations.iter().filter_map(more);
         for more in violations.chain(self.help.iter().filter(|help| !said(help)).cloned()) {
             write!(f, "; {more}")?;
         }

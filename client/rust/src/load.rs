@@ -30,8 +30,8 @@ use crate::{
 /// How long a look at a former directory is good for.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// How to load. The default loads the head, as a whole, into a directory that is not there yet.
-#[derive(Clone, Debug, Default)]
+/// How to load. The default loads the head with its storage state, as a whole, into a directory that is not there yet.
+#[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct LoadOptions {
     /// The wanted snapshot; empty for the head.
@@ -55,7 +55,7 @@ pub struct LoadOptions {
     pub replace: bool,
     /// Replace and use up also what a live browser holds.
     pub force: bool,
-    /// Also fetch the storage state that was saved with the snapshot.
+    /// Also fetch the storage state that was saved with the snapshot, as by default: whoever starts a browser without it has lost the session cookies.
     pub with_storage_state: bool,
     /// Packings to accept besides RAW, the best first. Not given: none from a daemon on this machine, else ZSTD and DEFLATE.
     pub accept_codecs: Option<Vec<Codec>>,
@@ -63,6 +63,22 @@ pub struct LoadOptions {
     pub min_revision: i64,
     /// Told of what travels.
     pub progress: Option<OnProgress>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            snapshot_id: String::new(),
+            have: None,
+            consume: false,
+            replace: false,
+            force: false,
+            with_storage_state: true,
+            accept_codecs: None,
+            min_revision: 0,
+            progress: None,
+        }
+    }
 }
 
 /// A profile that was loaded.
@@ -119,7 +135,7 @@ impl Client {
                 // More than a difference would not fit either.
                 Err(Error::File { source, path }) if source.kind() == ErrorKind::StorageFull => break Err(Error::File { source, path }),
                 // What came up at the target meanwhile is there with a whole load too.
-                Err(error) if ["TARGET_EXISTS", "PROFILE_BUSY"].contains(&error.reason()) => break Err(error),
+                Err(error) if ["TARGET_EXISTS", "PROFILE_BUSY", "LOAD_UNFINISHED"].contains(&error.reason()) => break Err(error),
                 // What was had is not what its sidecar says, or cannot be read: it is as if it had not been given.
                 Err(Error::Local { .. } | Error::File { .. }) if base.take().is_some() => {}
                 loaded => break loaded,

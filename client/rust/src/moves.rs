@@ -65,20 +65,58 @@ impl Moves {
         self.space.join(format!("old-{}", self.done.len()))
     }
 
-    /// Takes everything back, the last first. What cannot be taken back stays where it is: there is a first error, which tells more.
-    pub(crate) fn take_back(self) {
-        for (from, to) in self.done.iter().rev() {
-            let _ = fs::rename(to, from);
-        }
+    /// Takes everything back, the last first, as far as that goes: what has somebody else's in its place by now stays where it is, and so does everything that was moved
+    /// before it. A sidecar, above all, must not come to stand beside a directory that it does not tell of. Answers whether all of it could be taken back.
+    #[must_use]
+    pub(crate) fn take_back(self) -> bool {
+        self.done.iter().rev().all(|(from, to)| {
+            let in_the_way = from.symlink_metadata().is_ok_and(|found| !found.is_dir()) && to.symlink_metadata().is_ok();
+            !in_the_way && fs::rename(to, from).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }).is_ok()
+        })
     }
 }
 
-/// A disk that is full at a chosen step, in tests.
+/// A disk that is full at a chosen step, or a browser that starts at one, in tests.
 #[cfg(test)]
 pub(crate) mod faults {
-    use std::{cell::Cell, io};
+    use std::{
+        cell::{Cell, RefCell},
+        fs, io,
+        os::unix::fs::symlink,
+        path::PathBuf,
+    };
 
-    thread_local!(static LEFT: Cell<Option<usize>> = const { Cell::new(None) });
+    thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+        static BROWSER: RefCell<Option<(usize, PathBuf)>> = const { RefCell::new(None) };
+    }
+
+    /// After so many steps of this thread a browser starts on a directory; it makes a profile if there is none.
+    pub(crate) fn browser_after(steps: usize, directory: PathBuf) {
+        BROWSER.set(Some((steps, directory)));
+    }
+
+    /// Whether it has started meanwhile; it does not any more.
+    pub(crate) fn has_started() -> bool {
+        BROWSER.take().is_none()
+    }
+
+    fn browse() -> io::Result<()> {
+        match BROWSER.take() {
+            Some((0, directory)) if directory.exists() => Ok(()),
+            Some((0, directory)) => {
+                let host = fs::read_to_string("/proc/sys/kernel/hostname")?;
+                fs::create_dir(&directory)?;
+                fs::write(directory.join("Preferences"), "new")?;
+                symlink(format!("{}-{}", host.trim_end(), std::process::id()), directory.join("SingletonLock"))
+            }
+            Some((left, directory)) => {
+                BROWSER.set(Some((left - 1, directory)));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
 
     /// After so many steps of this thread the disk is full, once; `None` for never.
     pub(crate) fn full_after(steps: Option<usize>) {
@@ -91,6 +129,7 @@ pub(crate) mod faults {
     }
 
     pub(crate) fn step() -> io::Result<()> {
+        browse()?;
         match LEFT.get() {
             Some(0) => {
                 LEFT.set(None);

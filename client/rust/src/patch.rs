@@ -17,7 +17,7 @@ use crate::{
     former::Found,
     moves::Moves,
     parts::Base,
-    place::{Goal, commit, settle_directories},
+    place::{Goal, commit, settle_directories, undone},
     profiles::Verified,
     system::{make_directory, quiesced, set_attributes_at},
     tree::{Kind, Stat, Tree},
@@ -35,8 +35,8 @@ pub(crate) fn patch(verified: &Verified, base: &Base, found: &[Found], goal: &mu
     match moves.take_away(&base.directory, &former) {
         Ok(()) => {}
         Err(error) => {
-            moves.take_back();
-            return if error.kind() == ErrorKind::CrossesDevices { Ok(None) } else { Err(Error::file(&base.directory, error)) };
+            let whole = moves.take_back();
+            return if whole && error.kind() == ErrorKind::CrossesDevices { Ok(None) } else { Err(undone(Error::file(&base.directory, error), whole, goal)) };
         }
     }
     let mut carry_out = || {
@@ -47,8 +47,8 @@ pub(crate) fn patch(verified: &Verified, base: &Base, found: &[Found], goal: &mu
     match carry_out() {
         Ok(tree) => Ok(Some(tree)),
         Err(error) => {
-            plan.take_back(base, if former.exists() { &former } else { goal.target }, moves);
-            Err(error)
+            let whole = plan.take_back(base, if former.exists() { &former } else { goal.target }, moves);
+            Err(undone(error, whole, goal))
         }
     }
 }
@@ -135,8 +135,8 @@ impl<'a> Plan<'a> {
         moves.rename(staged, at)
     }
 
-    /// Brings the former directory, which is at `place` by now, back as it was found.
-    fn take_back(&self, base: &Base, place: &Path, moves: Moves) {
+    /// Brings the former directory, which is at `place` by now, back as it was found; answers whether that could be done.
+    fn take_back(&self, base: &Base, place: &Path, moves: Moves) -> bool {
         // As everywhere here: what cannot be mended shows at the next look, and the first error tells more.
         let kept = self.there.values().copied().filter(|found| !self.still.contains_key(found.path.as_str()));
         let mut touched: Vec<_> = kept.chain(self.locked.iter().copied()).filter(|found| found.kind != Some(Kind::Link)).collect();
@@ -144,11 +144,14 @@ impl<'a> Plan<'a> {
         for found in touched.iter().filter(|found| found.kind == Some(Kind::Directory)) {
             let _ = unlock(&place.join(&found.path));
         }
-        moves.take_back();
+        if !moves.take_back() {
+            return false;
+        }
         // The deepest first: one that its owner may not enter hides what is below.
         for found in touched.into_iter().rev() {
             let _ = set_attributes_at(&base.directory.join(&found.path), found.mode, found.stat.mtime());
         }
+        true
     }
 }
 

@@ -64,7 +64,18 @@ pub(crate) fn place(verified: &Verified, found: &[Found], mut goal: Goal<'_>) ->
     let stage = complete(verified, found, goal.space)?;
     settle_directories(&stage, verified, &still)?;
     let mut moves = Moves::new(goal.space.path());
-    commit(&stage, verified, &still, &mut goal, &mut moves).inspect_err(|_| moves.take_back())
+    commit(&stage, verified, &still, &mut goal, &mut moves).map_err(|error| undone(error, moves.take_back(), &goal))
+}
+
+/// The error of a load whose steps were taken back: all of them, or as far as somebody else's directory allowed.
+pub(crate) fn undone(error: Error, whole: bool, goal: &Goal<'_>) -> Error {
+    if whole {
+        return error;
+    }
+    goal.space.keep();
+    let (target, space) = (goal.target.display(), goal.space.path().display());
+    let message = format!("{error}; what was at {target} lies in {space}, for something else came up in its place meanwhile: load again");
+    Error::local("LOAD_UNFINISHED", message)
 }
 
 /// The same, after a look at the base's directory.

@@ -133,7 +133,7 @@ impl Client {
                     tokio::time::sleep(backoff.pause()).await;
                     line = self.line(session_id, found.known.as_ref(), true).await?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(without_sidecar(error, &found)),
                 Ok(saved) => return Ok(self.remember(found, session_id, tree, saved).await),
             }
         }
@@ -187,6 +187,18 @@ fn forgotten(directory: &Path, error: &Error) -> Error {
          replace, or the session is loaded into the directory before"
     );
     Error::local("FILE_SYSTEM", message)
+}
+
+/// Says of a refused save what the daemon cannot know: that there is no sidecar, which may have been left behind.
+fn without_sidecar(error: Error, found: &Found) -> Error {
+    match error {
+        Error::Call(mut refused) if refused.reason == "PARENT_NOT_HEAD" && found.known.is_none() => {
+            let note = sidecar::path(&found.directory);
+            refused.help.push(format!("there is no {} that could be read: if the directory was moved, move that with it", note.display()));
+            Error::Call(refused)
+        }
+        error => error,
+    }
 }
 
 fn nothing_in(directory: &Path, policy: Policy) -> Error {

@@ -6,6 +6,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -33,6 +34,7 @@ pub(crate) const REPLACED: &str = "replaced";
 #[derive(Debug)]
 pub(crate) struct Workspace {
     path: PathBuf,
+    kept: AtomicBool,
     _lock: File,
 }
 
@@ -54,7 +56,7 @@ impl Workspace {
             if let Some(lock) = lock(&path)? {
                 restore(directory, &path)?;
                 clear(&path)?;
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path, kept: AtomicBool::new(false), _lock: lock });
             }
             thread::sleep(POLL);
         }
@@ -63,6 +65,11 @@ impl Workspace {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What lies in it stays there when it is dropped, until the next load: something could not be brought back to its place.
+    pub(crate) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// Where a former directory is while it is patched.
@@ -78,6 +85,9 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
+        if self.kept.load(Ordering::Relaxed) {
+            return;
+        }
         // A thread that was just writing when its load was given up may make the first try fail.
         let _ = (0..REMOVALS).find(|_| clear(&self.path).is_ok());
         // The lock goes last. If the next load has made its own in the directory by now, that is not empty, and stays.

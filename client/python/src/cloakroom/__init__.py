@@ -8,8 +8,9 @@
 from .channel import Tls
 from .client import DEFAULT_TARGET, Client
 from .errors import CloakroomError
+from .mount import Mount
 from .names import enum_name, kind_name, state_name
-from .results import LoadResult, SaveResult
+from .results import LoadResult, PruneResult, SaveResult
 from .watch import Watch, WatchEvent, selector
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Client",
     "CloakroomError",
     "LoadResult",
+    "Mount",
+    "PruneResult",
     "SaveResult",
     "Tls",
     "Watch",

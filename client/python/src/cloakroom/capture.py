@@ -30,12 +30,18 @@ _LOCK = re.compile(r"(?:(?P<host>.*)-|[^/]*:\+)(?P<process>[0-9]+)")
 _PROFILE = re.compile(
     r"Local State|Last Version|First Run|[^/]+/(Preferences|Cookies)|prefs\.js|compatibility\.ini|times\.json"
 )
+_LOCKS = ("SingletonLock", "lock")
 _UNKNOWN = Portability()
 
 
 @cache
 def _rules() -> Any:
     return json.loads(files(__package__).joinpath("capture.json").read_text(encoding="utf-8"))
+
+
+def policies() -> list[str]:
+    """The names of the capture policies."""
+    return list(_rules()["policies"])
 
 
 def _segment(glob: str) -> str:
@@ -105,17 +111,23 @@ class Capture:
 
 def running_browser(directory: Path) -> int | None:
     """The process of the browser that runs on a profile, if it runs on this host."""
-    for name in ("SingletonLock", "lock"):
+    for name in _LOCKS:
         try:
             found = _LOCK.fullmatch(str((directory / name).readlink()))
         except OSError:
             continue
-        if found and found["host"] in (None, socket.gethostname()) and _alive(int(found["process"])):
+        if found and found["host"] in (None, socket.gethostname()) and alive(int(found["process"])):
             return int(found["process"])
     return None
 
 
-def _alive(process: int) -> bool:
+def locked(directory: Path) -> bool:
+    """Whether a browser has a profile, or died on it: most refuse a profile with the lock of another host."""
+    return any((directory / name).is_symlink() for name in _LOCKS)
+
+
+def alive(process: int) -> bool:
+    """Whether there is such a process on this host."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

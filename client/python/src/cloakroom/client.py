@@ -10,7 +10,7 @@ from .channel import Tls, address, is_local
 from .connection import Connection
 from .errors import LocalError
 from .history import History
-from .profiles import Profiles
+from .mount import Mounts
 from .sessions import Sessions, unique
 from .v1 import admin_pb2, invalidation_pb2, profile_pb2
 from .watch import Watch
@@ -21,7 +21,7 @@ TARGET = "CLOAKROOM_TARGET"
 
 
 @checked
-class Client(Profiles, History):
+class Client(Mounts, History):
     """A connection to Cloakroom.
 
     `target` is an address such as `127.0.0.1:7700`, `http://127.0.0.1:7700`, `https://cloakroom.example:7700` (TLS) or

@@ -16,7 +16,7 @@ from typing import NamedTuple, ParamSpec, Self, TypeVar
 from .capture import running_browser
 from .disk import clone
 from .errors import LocalError
-from .sidecar import Sidecar
+from .sidecar import Sidecar, holds
 from .tree import DIRECTORY, FILE, LINK, Entry, changing, file_system, restat, stat_key
 from .workshop import ASIDE, Space, sweep
 
@@ -37,13 +37,10 @@ class Loaded(NamedTuple):
 
 
 class Workshop:
-    """Where a load is put together: a directory beside the wanted one, and a thread for the work on it.
+    """Where a load is put together: a directory beside the wanted one, once it is needed, and a thread for the work.
 
     What is left of the workshop in the end is removed.
     """
-
-    #: Where the new files are made.
-    work: Path
 
     def __init__(self, directory: Path, *, replace: bool) -> None:
         self._space: Space | None = None
@@ -64,16 +61,29 @@ class Workshop:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        try:
-            await asyncio.shield(self.run(self._close))
-        finally:
-            self._thread.shutdown(wait=False)
+        closing, cancelled = asyncio.ensure_future(self.run(self._close)), False
+        while not closing.done():  # who is cancelled, however often, has nothing that goes on writing
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError:
+                cancelled = True
+        self._thread.shutdown(wait=False)
+        if cancelled:
+            raise asyncio.CancelledError
+        closing.result()
 
     def _open(self) -> None:
         with file_system():
             self._check()
-            self._space = Space(self._directory)
-            self.work = self._space.path / "new"
+
+    @property
+    def work(self) -> Path:
+        """Where the new files are made. It is there from the first time on that it is asked for."""
+        with file_system():
+            if not self._space:
+                self._space = Space(self._directory)
+                (self._space.path / "new").mkdir(mode=0o700)
+            return self._space.path / "new"
 
     def _close(self) -> None:
         if self._space:
@@ -93,11 +103,20 @@ class Workshop:
             advice = "close it before replacing the directory"
             raise LocalError(f"process {process} runs a browser on {top}: {advice}", reason="PROFILE_BUSY")
 
-    def install(self, loaded: Loaded, source: Path | None, sidecar: Sidecar) -> None:
-        """Completes the work with the base's files in `source` and puts it in its place; the sidecar follows."""
-        top, shop = self._directory, self.work.parent
+    def install(
+        self, loaded: Loaded, source: Path | None, sidecar: Sidecar, *, same: bool = False, policy: str | None = None
+    ) -> None:
+        """Completes the work with the base's files in `source` and puts it in its place; the sidecar follows.
+
+        If that is the `same` snapshot as the base, there may be nothing to do. With a capture policy, what does not
+        travel under it may be there too.
+        """
+        top = self._directory
         with file_system():
             self._check()
+            if source == top and same and holds(top, loaded.entries, policy):
+                return
+            shop = self.work.parent
             if source == top:
                 # What did not change stays where it is. Nobody is to see the directory half changed.
                 with self._taken_away() as former:

@@ -179,6 +179,11 @@ def mend(directory: str | os.PathLike[str]) -> None:
         aside.replace(path)
 
 
+def browser_of(given: Any) -> Any:
+    """A browser type, also where all of Playwright was given: then Chromium."""
+    return getattr(given, "chromium", given)
+
+
 @contextmanager
 def _place(namespace: str, session_id: str, directory: str | os.PathLike[str], replace: bool | None) -> Iterator[bool]:
     """Says whether what is at a directory gives way to a load; where nothing was saved yet, nothing needs to.

@@ -57,12 +57,13 @@ def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
 
 
 class Loader:
-    """Builds a profile in `work`, a new directory that nobody else knows yet, from the messages of one load.
+    """Builds a profile in `work`, a directory that nobody else knows, from the messages of one load.
 
-    The stream may be a difference against `have`, which `source` holds. `source` is only read until all was verified.
+    `work` is only asked for when there is something to make. The stream may be a difference against `have`, which
+    `source` holds. `source` is only read until all was verified.
     """
 
-    def __init__(self, work: Path, have: Sidecar | None = None, source: Path | None = None) -> None:
+    def __init__(self, work: Callable[[], Path], have: Sidecar | None = None, source: Path | None = None) -> None:
         self.begin, self.storage_state, self.done_bytes = pb.LoadBegin(), bytearray(), 0
         self._work, self._have, self._source = work, have, source
         self._parts: dict[str, Part] = {}
@@ -70,7 +71,6 @@ class Loader:
         self._removed: set[str] = set()
         self._entries: dict[str, Entry] = {}
         self._begun = self._ended = False
-        work.mkdir(mode=0o700)
 
     def feed(self, message: pb.LoadProfileResponse) -> None:
         """Applies the next message."""
@@ -92,15 +92,16 @@ class Loader:
             self._end(message.end.manifest_root)
 
     def _apply(self, records: pb.ProfileRecords) -> None:
+        work = self._work()
         for entry in map(wire.from_wire, records.entries):
             must(entry.path not in self._parts, "PATH_INVALID", f"{entry.path!r} is named twice")
             own = self._base.get(entry.path)
             part = self._parts[entry.path] = Part(entry, own if own and own.kind == entry.kind == FILE else None)
             self._order.append(part)
             if part.own:
-                disk.clone(f"{self._source}/{entry.path}", f"{self._work}/{entry.path}", entry.size)
+                disk.clone(f"{self._source}/{entry.path}", f"{work}/{entry.path}", entry.size)
             elif entry.kind == FILE and not entry.size:
-                disk.write_at(f"{self._work}/{entry.path}", 0, b"", new=True)
+                disk.write_at(f"{work}/{entry.path}", 0, b"", new=True)
         self._removed.update(records.removed)
         data, at = wire.inflate(records), 0
         for run in records.runs:
@@ -124,7 +125,7 @@ class Loader:
             )
             part.leaves[run.first_leaf * DIGEST : end * DIGEST] = hash_leaves(content)
             part.covered[run.first_leaf : end] = b"\1" * run.leaf_count
-            disk.write_at(f"{self._work}/{part.entry.path}", run.first_leaf * LEAF, content, new=part.new)
+            disk.write_at(f"{work}/{part.entry.path}", run.first_leaf * LEAF, content, new=part.new)
             part.new = False
         must(at == len(data), "DATA_INVALID", f"{len(data)} bytes of data where the runs need {at}")
         self.done_bytes += at
@@ -167,17 +168,19 @@ class Profiles:
         snapshot_id: str = "",
         replace: bool = False,
         have: Directory | None = None,
-        with_storage_state: bool = False,
+        with_storage_state: bool = True,
         min_revision: int = 0,
         compress: bool | None = None,
         progress: Progress | None = None,
+        _beside: bool = False,
     ) -> LoadResult:
         """Loads a session's head, or the named snapshot, into a directory, which appears whole or not at all.
 
         With `replace` a directory that is there gives way; if nothing changed in it since it was loaded or saved, only
-        the difference travels. `have` names another such directory to start from; it stays as it is. `compress` packs
-        the data on its way, by default unless the daemon is on this host. `progress` is told how many bytes of how many
-        came.
+        the difference travels, and if it is what is wanted already, nothing in it or beside it is touched. `have` names
+        another such directory to start from; it stays as it is. The storage state comes along unless
+        `with_storage_state` is False: start the browser with it, or the session cookies are lost. `compress` packs the
+        data on its way, by default unless the daemon is on this host. `progress` is told how many bytes came of all.
         """
         top, link = Path(directory).absolute(), self._connection
         source = Path(have).absolute() if have else top if replace else None
@@ -192,7 +195,7 @@ class Profiles:
                 request.snapshot_id, request.have_snapshot_id = snapshot_id, old.snapshot_id if old else ""
                 request.with_storage_state, request.min_revision = with_storage_state, min_revision
                 request.accept_codecs.extend(codecs)
-                loader = await shop.run(Loader, shop.work, old, source)
+                loader = Loader(lambda: shop.work, old, source)
                 async with aclosing(link.download("LoadProfile", request, pb.LoadProfileResponse)) as messages:
                     async for message in messages:
                         await shop.run(loader.feed, message)
@@ -200,7 +203,9 @@ class Profiles:
                             progress(loader.done_bytes, loader.begin.content_bytes)
                 snapshot, based = loader.begin.snapshot, loader.begin.base_snapshot_id
                 sidecar = Sidecar.after(link.namespace, session_id, snapshot)
-                await shop.run(shop.install, loader.loaded(), source if based else None, sidecar)
+                policy = snapshot.portability.capture_policy if _beside else None
+                here = source if based else None
+                await shop.run(shop.install, loader.loaded(), here, sidecar, same=based == snapshot.id, policy=policy)
             for obstacle in obstacles(snapshot.portability):
                 warnings.warn(f"{top}: {obstacle}", PortabilityWarning, stacklevel=2)
             state = bytes(loader.storage_state) if snapshot.has_storage_state and with_storage_state else None

@@ -50,3 +50,16 @@ class SaveResult:
 def _told(snapshot: Snapshot) -> str:
     entries, size = snapshot.entry_count, snapshot.total_bytes
     return f"snapshot {snapshot.id} of session {snapshot.session_id}, {entries} entries with {size} bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What was removed from the mounts of a machine."""
+
+    #: Directories, each with what lay beside it.
+    slots: int
+    #: Bytes in their files.
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.slots} directories of former mounts with {self.bytes} bytes were removed"

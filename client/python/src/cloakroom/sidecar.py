@@ -8,18 +8,19 @@ import binascii
 import json
 import os
 import struct
+import time
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .capture import ORIGIN, running_browser
-from .errors import SidecarWarning
-from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, Entry, in_order, manifest_root, stat_key
+from .capture import ORIGIN, Capture, locked, policies, running_browser
+from .errors import LocalError, SidecarWarning
+from .tree import DIGEST, DIRECTORY, FILE, LEAF, LINK, TICK_NS, Entry, in_order, look, manifest_root, stat_key, walk
 from .v1.profile_pb2 import Portability, Snapshot
 
 _KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
@@ -120,11 +121,23 @@ class Sidecar:
             or not (sidecar := cls.read(directory, namespace, session_id))
         ):
             return None
-        with suppress(OSError):
-            files = ((path, entry.stat) for path, entry in sidecar.entries.items() if entry.kind == FILE)
-            if all(stat_key(os.lstat(f"{directory}/{path}")) == stat for path, stat in files):
-                return sidecar
+        with suppress(OSError, LocalError):
+            files = [entry for entry in sidecar.entries.values() if entry.kind == FILE]
+            if all(stat_key(os.lstat(f"{directory}/{entry.path}")) == entry.stat for entry in files if entry.stat):
+                return sidecar._looked_at(directory, [entry for entry in files if not entry.stat])
         return None
+
+    def _looked_at(self, directory: Path, entries: list[Entry]) -> "Sidecar | None":
+        """Itself with what the system says of some files now, if they are what it says."""
+        found = dict(self.entries)
+        if entries:
+            time.sleep(TICK_NS / 1e9)  # at worst they were written just now
+        for entry in entries:
+            now = look(f"{directory}/{entry.path}", entry.path, None)
+            if not now or not now.stat or now.differs(entry):
+                return None
+            found[entry.path] = now
+        return replace(self, entries=found)
 
 
 def _to_json(entry: Entry) -> dict[str, Any]:
@@ -152,6 +165,38 @@ def _from_json(body: dict[str, Any]) -> Entry:
     elif kind == LINK:
         root = sha256(target.encode()).digest()
     return Entry(kind, body["path"], body["mode"], int(body["mtime_ns"]), size, root, target, leaves, body["stat"])
+
+
+class _Known(Capture):
+    """The rules of a policy for a directory in which nothing else may be kept than what is known.
+
+    That may be kept by the globs of who saved it. Without a policy everything is kept.
+    """
+
+    def __init__(self, policy: str | None, known: Container[str]) -> None:
+        super().__init__(policy if policy in policies() else "full")
+        self._known, self._all = known, policy is None
+
+    def verdict(self, path: str) -> bool:
+        if path in self._known:
+            return True
+        if self._all or super().verdict(path):
+            raise LookupError(path)  # before it is read: it may be much
+        return False
+
+
+def holds(directory: Path, entries: Mapping[str, Entry], policy: str | None) -> bool:
+    """Whether a directory is these entries to the last detail; what does not travel under a policy may be there too.
+
+    The lock of a browser may not, for it may keep the next one from starting.
+    """
+    if locked(directory):
+        return False
+    rules = _Known(policy, entries)
+    with suppress(LocalError, LookupError):
+        found = walk(directory, rules, entries)
+        return found.keys() == entries.keys() and not any(now.differs(entries[path]) for path, now in found.items())
+    return False
 
 
 def beside(directory: Path, purpose: str) -> Path:

@@ -8,10 +8,14 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from . import client, sessions, watch
-from .v1 import invalidation_pb2
+from . import client, mount, playwright, profiles, sessions, watch
+from .v1 import invalidation_pb2, profile_pb2
+
+if TYPE_CHECKING:
+    from playwright import sync_api
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -134,6 +138,67 @@ class Watch:
     close = _waiting(watch.Watch.close)
 
 
+class Mount:
+    """As `cloakroom.Mount`, with Playwright's synchronous API."""
+
+    def __init__(self, loop: _Loop, inner: mount.Mount) -> None:
+        self._loop, self._inner = loop, inner
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+        return self._inner.session_id
+
+    @property
+    def directory(self) -> Path:
+        """Where the profile is. Without a snapshot it is empty at first."""
+        return self._inner.directory
+
+    @property
+    def snapshot(self) -> profile_pb2.Snapshot | None:
+        """What the directory was loaded or last saved as; none if nothing was ever saved."""
+        return self._inner.snapshot
+
+    @property
+    def storage_state(self) -> bytes | None:
+        """The JSON document that was saved with it, if there is one and it was asked for."""
+        return self._inner.storage_state
+
+    @property
+    def base_snapshot_id(self) -> str:
+        """The snapshot of which the directory was found unchanged, so that only the difference was sent; else empty."""
+        return self._inner.base_snapshot_id
+
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of file content that were sent for the mount, unpacked."""
+        return self._inner.content_bytes
+
+    save = _waiting(mount.Mount.save)
+    discard = _waiting(mount.Mount.discard)
+    release = _waiting(mount.Mount.release)
+
+    def open_context(
+        self,
+        browser: "sync_api.BrowserType | sync_api.Playwright",
+        *,
+        args: Sequence[str] = (),
+        **options: Any,
+    ) -> "sync_api.BrowserContext":
+        """As `cloakroom.Mount.open_context`."""
+        kind = playwright.browser_of(browser)
+        return playwright.launch_sync(kind, self.directory, storage_state=self.storage_state, args=args, **options)
+
+
 class Client:
     """As `cloakroom.Client`, with the same arguments."""
 
@@ -171,6 +236,22 @@ class Client:
     diff = _waiting(client.Client.diff)
     invalidate = _waiting(client.Client.invalidate)
     server_info = _waiting(client.Client.server_info)
+    prune_mounts = _waiting(client.Client.prune_mounts)
+
+    def mount(
+        self,
+        session_id: str,
+        *,
+        root: profiles.Directory | None = None,
+        snapshot_id: str = "",
+        with_storage_state: bool = True,
+        min_revision: int = 0,
+        progress: profiles.Progress | None = None,
+    ) -> Mount:
+        """As `cloakroom.Client.mount`; it is released at the end of `with`."""
+        options: Any = {"root": root, "snapshot_id": snapshot_id, "with_storage_state": with_storage_state}
+        mounting = self._inner.mount(session_id, min_revision=min_revision, progress=progress, **options)
+        return Mount(self._loop, self._loop.run(mounting.make()))
 
     def watch(
         self,

@@ -26,7 +26,8 @@ LINK_MODE = 0o777
 _MAX_PATH, _MAX_COMPONENT, _MAX_DEPTH = 1024, 255, 64
 _READ = 256 * LEAF
 _LOOKS = 4
-_TICK_NS = 20_000_000
+#: Within one tick of the file system's clock a second change would not show.
+TICK_NS = 20_000_000
 
 
 class Entry(NamedTuple):
@@ -207,8 +208,7 @@ def look(full: str, path: str, old: Entry | None) -> Entry | None:
             raise LocalError(
                 f"the path {path!r} cannot be saved: {fault}; rename it or exclude it", reason="PATH_INVALID"
             )
-        # Within one tick of the clock a second change would not show.
-        trusted = "" if min(stat.st_mtime_ns, stat.st_ctime_ns) + _TICK_NS > now else key
+        trusted = "" if min(stat.st_mtime_ns, stat.st_ctime_ns) + TICK_NS > now else key
         if modes.S_ISDIR(stat.st_mode):
             return Entry(DIRECTORY, path, modes.S_IMODE(stat.st_mode), stat.st_mtime_ns, stat=trusted)
         if modes.S_ISLNK(stat.st_mode):

@@ -93,9 +93,30 @@ pub(crate) fn main() -> ExitCode {
         // Whoever read the output has seen enough.
         Some(Err(Failure::Output(error))) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Some(Err(Failure::Output(error))) => told(&format!("cannot write the output: {error}"), 1),
-        Some(Err(Failure::Client(error))) => told(&error.to_string(), exit_code(&error)),
+        Some(Err(Failure::Client(error))) => told(&in_options(&explained(&error)), exit_code(&error)),
         None => ExitCode::from(INTERRUPTED),
     }
+}
+
+/// An error with its reason, which what the daemon says has at its end already.
+fn explained(error: &Error) -> String {
+    match error {
+        Error::Local { reason, message } => format!("{message} [{reason}]"),
+        error => error.to_string(),
+    }
+}
+
+/// What the library says of its options, in those of the command line.
+fn in_options(text: &str) -> String {
+    const WORDS: [(&str, &str); 6] = [
+        ("say replace", "say --replace"),
+        ("says replace", "says --replace"),
+        ("say force", "say --force"),
+        ("`force`", "--force"),
+        ("(`replace` in the clients)", "(--replace)"),
+        ("with storage_state", "with --storage-state"),
+    ];
+    WORDS.iter().fold(text.to_owned(), |text, (library, option)| text.replace(library, option))
 }
 
 /// Says why a command ends.
@@ -106,7 +127,7 @@ fn told(message: &str, code: u8) -> ExitCode {
 
 /// Says what a person should know although the command went well.
 pub(crate) fn warn(message: &str) {
-    say(&format!("warning: {message}"));
+    say(&format!("warning: {}", in_options(message)));
 }
 
 /// One line on standard error.

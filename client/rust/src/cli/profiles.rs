@@ -114,7 +114,11 @@ pub(crate) async fn load(client: &Client, load: args::Load, output: &mut Output)
         },
         || {
             let (total, travelled) = (signed_size(snapshot.total_bytes), signed_size(loaded.content_bytes));
-            let missing = if load.storage_state.is_some() && state.is_none() { "; no storage state was saved with it" } else { "" };
+            let missing = match (&load.storage_state, state) {
+                (Some(_), None) => "; no storage state was saved with it",
+                (None, _) if snapshot.has_storage_state => "; the storage state with its session cookies was left behind: --storage-state FILE brings it too",
+                _ => "",
+            };
             format!("{directory} holds snapshot {}: {} entries, {total}; {travelled} of content travelled{missing}", snapshot.id, snapshot.entry_count)
         },
     )

@@ -437,6 +437,51 @@ fn a_disk_that_is_full_at_any_step_leaves_everything_as_it_was() {
     }
 }
 
+/// A browser that starts while its directory is away makes a new one, in which nobody is logged in. The sidecar of the former one must not come to stand beside that: the
+/// next save would make it the head.
+#[test]
+fn a_browser_that_starts_at_any_step_gets_no_sidecar_of_another_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let (had, kept) = (home.path().join("had"), home.path().join("kept"));
+    let (old, new, messages) = versions(home.path());
+    copy(&had, &kept);
+    let mut met = 0;
+    for target in ["had", "p"] {
+        for step in 0.. {
+            let at = home.path().join(target);
+            if target == "p" {
+                copy(&kept, &at);
+            }
+            fs::write(sidecar::path(&at), "known").unwrap();
+            let base = Base { directory: had.clone(), snapshot_id: "base".to_owned(), tree: old.clone() };
+            let space = Workspace::beside(&at).unwrap();
+            let verified = verified(&space, base, messages.clone());
+            faults::browser_after(step, at.clone());
+            let mut goal = goal(&at, &space, target == "had");
+            goal.may.replace = true;
+            let placed = look_and_place(&verified, goal);
+            let started = faults::has_started();
+            drop(space);
+            if at.join("Preferences").exists() {
+                met += 1;
+                assert!(["LOAD_UNFINISHED", "TARGET_EXISTS"].contains(&placed.unwrap_err().reason()), "{target}, step {step}");
+                assert!(!sidecar::path(&at).exists(), "{target}, step {step}");
+                assert_eq!(crate::leftovers::finished(&at).unwrap_err().reason(), "LOAD_UNFINISHED", "{target}, step {step}");
+            } else {
+                assert_eq!(placed.unwrap().manifest_root(), new.manifest_root(), "{target}, step {step}");
+            }
+            for path in [&at, &had, &sidecar::path(&at), &crate::workspace::of(&at)] {
+                let _ = remove(path);
+            }
+            copy(&kept, &had);
+            if !started {
+                break;
+            }
+        }
+    }
+    assert!(met > 5, "{met}");
+}
+
 fn verified(space: &Workspace, base: Base, messages: Vec<v1::LoadProfileResponse>) -> Verified {
     verify(space, base, messages).unwrap()
 }
