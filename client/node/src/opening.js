@@ -19,7 +19,8 @@ import { liveBrowser, namesIn } from './system.js';
 const EXIT_MS = 10_000;
 
 /**
- * Finds the storage state that was put into a session by itself. One that came with an earlier snapshot is no longer what belongs to the profile: its cookies are older.
+ * Finds the storage state that was put into a session by itself. One that came with a save or a restore belongs to that snapshot's profile: for a later one its cookies are
+ * too old.
  *
  * @param {Client} client
  * @param {string} sessionId
@@ -27,16 +28,12 @@ const EXIT_MS = 10_000;
  * @returns {Promise<any>} undefined if there is none
  */
 async function putState(client, sessionId, signal) {
-  const { storageStateRevision: since } = await client.sessions.get(sessionId, { signal });
-  if (since === 0) return undefined;
-  for await (const { revision, hasStorageState } of client.snapshots(sessionId, { showDeleted: true, signal })) {
-    if (revision === since && hasStorageState) return undefined;
-    if (revision < since) break;
-  }
+  const { storageStateRevision, storageStateSaved } = await client.sessions.get(sessionId, { signal });
+  if (storageStateRevision === 0 || storageStateSaved) return undefined;
   try {
     return (await client.sessions.storageState.get(sessionId, { signal })).storageState;
   } catch (error) {
-    // What is too large for this call came with a snapshot too, by way of a restore.
+    // A save or a restore has taken its place a moment ago: what is put is never too large for this call.
     if (error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason)) return undefined;
     throw error;
   }

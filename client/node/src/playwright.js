@@ -43,12 +43,12 @@ function contents(directory) {
  * @param {string} directory
  * @param {string} sessionId
  * @param {string} namespace
- * @returns {boolean} whether the load is to replace it
+ * @returns {{ replace: boolean, taken: boolean }} whether the load is to replace it, and whether it was taken away
  */
 function givesWay(directory, sessionId, namespace) {
-  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return false;
+  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return { replace: false, taken: false };
   const known = readSidecar(path.resolve(directory));
-  if (contents(directory) && isOf(known, sessionId, namespace)) return true;
+  if (contents(directory) && isOf(known, sessionId, namespace)) return { replace: true, taken: false };
   if (contents(directory)?.length !== 0) {
     const whose = known ? `is the profile of session ${known.sessionId}` : 'does not come from this session';
     throw new LocalError(`${directory} is there and ${whose}: choose another directory, or say load: { replace: true } to throw away what is in it`, {
@@ -57,7 +57,7 @@ function givesWay(directory, sessionId, namespace) {
   }
   // So that what comes into it while the load runs is not replaced.
   fs.rmdirSync(directory);
-  return false;
+  return { replace: false, taken: true };
 }
 
 /**
@@ -80,8 +80,10 @@ export async function openContext(client, sessionId, browserType, directory, giv
   check('openContext', { sessionId, directory }, { load }, { load: LOAD });
   refuseMisplaced(options, (name) => `say load: { ${name} }`);
   const { namespace } = client;
-  const replace = load.replace ?? givesWay(directory, sessionId, namespace);
+  const { replace, taken } = load.replace === undefined ? givesWay(directory, sessionId, namespace) : { replace: load.replace, taken: false };
   const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace }).catch((error) => {
+    // Nothing came in its place.
+    if (taken && !fs.lstatSync(directory, { throwIfNoEntry: false })) fs.mkdirSync(directory, { mode: 0o700 });
     if (!(error instanceof ProfileEmpty)) throw error;
     if (!contents(directory)?.length) return undefined;
     throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {
