@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 
 import { LocalError } from './errors.js';
+import { check } from './options.js';
 import { liveBrowser } from './system.js';
 
 /** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
@@ -63,6 +64,7 @@ export function mend(directory) {
  */
 export function sessionCookies(storageState) {
   if (!storageState) return [];
+  check('sessionCookies', { storageState }, {}, {});
   const isJson = typeof storageState === 'string' || storageState instanceof Uint8Array;
   try {
     /** @type {StorageState} */
@@ -80,7 +82,8 @@ export function sessionCookies(storageState) {
  * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
  * @returns {Promise<StorageState>}
  */
-export function capture(context, { indexedDB = true } = {}) {
+export async function capture(context, { indexedDB = true } = {}) {
+  check('capture', { context }, { indexedDB }, { indexedDB: 'flag' });
   return context.storageState({ indexedDB });
 }
 
@@ -92,6 +95,7 @@ export function capture(context, { indexedDB = true } = {}) {
  * @returns {Promise<void>}
  */
 export async function restore(context, storageState) {
+  check('restore', { context }, {}, {});
   const cookies = sessionCookies(storageState);
   if (cookies.length > 0) await context.addCookies(cookies);
 }
@@ -108,7 +112,9 @@ export async function restore(context, storageState) {
  * @returns {Promise<C>}
  */
 export async function launch(browserType, directory, given) {
+  check('launch', { browserType, directory, options: given ?? {} }, {}, {});
   const { storageState, args = [], ...options } = /** @type {Record<string, any>} */ (given ?? {});
+  check('launch', {}, { storageState: storageState ?? undefined }, { storageState: 'document' });
   const pid = liveBrowser(directory);
   if (pid) {
     throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it first`, {

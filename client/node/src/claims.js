@@ -10,18 +10,34 @@ import { isAlive, namesIn } from './system.js';
 
 /** The name of a claim that nobody has. */
 export const FREE = 'claim.free';
-const host = createHash('sha256').update(os.hostname()).digest('hex').slice(0, 8);
+
+/**
+ * A host name alone does not tell whose process ids are meant: containers may share one and have process id namespaces of their own.
+ *
+ * @returns {string} stands for both in a claim
+ */
+function realm() {
+  let space = '';
+  try {
+    space = fs.readlinkSync('/proc/self/ns/pid');
+  } catch {
+    // There is no /proc, so the host name has to do.
+  }
+  return createHash('sha256').update(`${os.hostname()}\n${space}`).digest('hex').slice(0, 8);
+}
+
+const host = realm();
 
 /**
  * @param {number} pid
- * @returns {{ state: string, start: string } | undefined} what the system says of a process; undefined if it says nothing
+ * @returns {{ state: string, threads: number, start: string } | undefined} what the system says of a process; undefined if it says nothing
  */
 function statusOf(pid) {
   try {
     const text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The second field is the program's name, which may hold anything.
     const [state, ...fields] = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return { state, start: fields[18] };
+    return { state, threads: Number(fields[16]), start: fields[18] };
   } catch {
     return undefined;
   }
@@ -39,8 +55,9 @@ export const OWN = `claim.${host}.${process.pid}.${ownStart}`;
 function lives(pid, start) {
   const status = statusOf(pid);
   if (!status) return isAlive(pid);
-  // One that was killed stays in the table until its parent asks for it, and in many a container nobody does.
-  return !['Z', 'X'].includes(status.state) && (start === '0' || start === status.start);
+  // One that was killed stays in the table until its parent asks for it, and in many a container nobody does. One whose first thread ended before the others looks like that too.
+  const ended = ['Z', 'X'].includes(status.state) && !(status.threads > 1);
+  return !ended && (start === '0' || start === status.start);
 }
 
 /**

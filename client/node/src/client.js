@@ -61,6 +61,11 @@ export class Client extends History {
     return this.connection.namespace;
   }
 
+  /** Whether the client was closed: then whatever is asked of it is refused. */
+  get closed() {
+    return this.connection.closed;
+  }
+
   /**
    * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
    *
@@ -71,6 +76,7 @@ export class Client extends History {
    */
   async load(sessionId, directory, options = {}) {
     check('load', { sessionId, directory }, options, LOAD);
+    this.connection.refuseClosed();
     return load(this.connection, sessionId, directory, options);
   }
 
@@ -84,6 +90,7 @@ export class Client extends History {
    */
   async save(sessionId, directory, options = {}) {
     check('save', { sessionId, directory }, options, SAVE);
+    this.connection.refuseClosed();
     return save(this.connection, sessionId, directory, options);
   }
 
@@ -97,6 +104,7 @@ export class Client extends History {
    */
   async mount(sessionId, options = {}) {
     check('mount', { sessionId }, options, MOUNT);
+    this.connection.refuseClosed();
     return mount(this, sessionId, options);
   }
 
@@ -132,6 +140,7 @@ export class Client extends History {
    */
   watch(options = {}) {
     check('watch', {}, options, WATCH);
+    this.connection.refuseClosed();
     return new Watch(this.connection, options);
   }
 

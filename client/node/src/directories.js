@@ -21,7 +21,7 @@ import { look } from './tree.js';
  * @param {boolean} force
  * @returns {boolean} whether the browser has exited
  */
-function checkBrowser(directory, force) {
+export function checkBrowser(directory, force) {
   const pid = liveBrowser(directory);
   if (pid && !force) {
     throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it and wait for its exit, or say force`, {
@@ -58,7 +58,9 @@ export function checkSource(directory, force) {
  * @returns {LocalError}
  */
 function occupied(target, cause) {
-  return new LocalError(`${target} exists: choose another directory, or say replace`, { reason: 'TARGET_EXISTS', cause });
+  const known = readSidecar(target);
+  const whose = known ? ` (it is the profile of session ${known.sessionId})` : '';
+  return new LocalError(`${target} exists${whose}: choose another directory, or say replace`, { reason: 'TARGET_EXISTS', cause });
 }
 
 /**
@@ -101,6 +103,20 @@ export async function intact(directory, sessionId, namespace) {
 }
 
 /**
+ * Finds what is new in a directory that holds a snapshot, and would travel.
+ *
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {string[]} paths; of what is in a new directory only that one's
+ */
+export function strays({ directory, entries }, policy) {
+  const keeps = capture({ policy: policy === 'default' || policy === 'lean' ? policy : 'full' });
+  const parents = ['', ...[...entries.values()].filter(({ kind }) => kind === 'directory').map(({ path: name }) => `${name}/`)];
+  const names = parents.flatMap((parent) => namesIn(`${directory}/${parent}`).map((name) => parent + name));
+  return names.filter((name) => !entries.has(name) && keeps(name) && kindOf(lstat(`${directory}/${name}`)));
+}
+
+/**
  * Looks whether a directory that holds a snapshot is just as a load of it would leave it, and its sidecar says so: nothing was touched, and what is there besides does not travel, such
  * as caches.
  *
@@ -108,18 +124,15 @@ export async function intact(directory, sessionId, namespace) {
  * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
  * @returns {boolean}
  */
-export function isUntouched({ directory, entries }, policy) {
-  const keeps = capture({ policy: policy === 'default' || policy === 'lean' ? policy : 'full' });
-  const parents = [''];
+export function isUntouched(base, policy) {
+  const { directory, entries } = base;
   for (const entry of entries.values()) {
     const { kind, path: name, seen, stat } = entry;
     // Looked at once more, because the answer took a while.
     if (signatureAt(`${directory}/${name}`) !== seen) return false;
     if (stat ? seen !== stat : kind !== 'link' && !hasAttributes(`${directory}/${name}`, entry)) return false;
-    if (kind === 'directory') parents.push(`${name}/`);
   }
-  const strays = parents.flatMap((parent) => namesIn(`${directory}/${parent}`).map((name) => parent + name)).filter((name) => !entries.has(name));
-  return !strays.some((name) => keeps(name) && kindOf(lstat(`${directory}/${name}`)));
+  return strays(base, policy).length === 0;
 }
 
 /** A directory beside a target in which a load is put together. It is made when it is first asked for, so that a load that finds everything in place touches nothing. */

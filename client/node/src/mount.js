@@ -98,6 +98,7 @@ export class Mount {
     const { snapshot, storageState } = this;
     const found = { snapshot, storageState, isHead: this.#isHead };
     return this.#use('openContext', async () => {
+      check('openContext', { browserType, options: options ?? {} }, {}, {});
       refuseMisplaced(options ?? {}, () => 'it is for client.mount');
       return openOn(this.#client, this.#sessionId, browserType, this.directory, found, options);
     });
@@ -112,7 +113,8 @@ export class Mount {
    */
   saveContext(context, { indexedDB = false, ...options } = {}) {
     return this.#use('saveContext', async () => {
-      check('saveContext', {}, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
+      check('saveContext', { context }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
+      if (this.#client.closed) throw LocalError.closed();
       return this.#save(await shut(context, this.directory, { indexedDB, ...options }));
     });
   }

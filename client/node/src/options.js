@@ -39,6 +39,16 @@ const TYPES = {
     "what Playwright's storageState() gives, or that as JSON",
     (/** @type {unknown} */ value) => isText(value) || isObject(value),
   ]),
+  client: /** @type {const} */ (['a Client', (/** @type {any} */ value) => typeof value?.load === 'function' && isObject(value.sessions)]),
+  browserType: /** @type {const} */ ([
+    "a browser type of Playwright's, such as playwright.chromium",
+    (/** @type {any} */ value) => typeof value?.launchPersistentContext === 'function' && typeof value.name === 'function',
+  ]),
+  context: /** @type {const} */ ([
+    "a browser context of Playwright's, such as openContext gives",
+    (/** @type {any} */ value) => typeof value?.storageState === 'function' && typeof value.addCookies === 'function',
+  ]),
+  object: /** @type {const} */ (['an object', isObject]),
   callback: /** @type {const} */ (['a function', (/** @type {unknown} */ value) => typeof value === 'function']),
   signal: /** @type {const} */ (['an AbortSignal', (/** @type {any} */ value) => typeof value?.aborted === 'boolean' && 'addEventListener' in value]),
 };
@@ -124,6 +134,10 @@ const ARGUMENTS = kinds({
   to: 'text',
   storageState: 'document',
   selectors: [SELECTOR],
+  client: 'client',
+  browserType: 'browserType',
+  context: 'context',
+  options: 'object',
 });
 
 /**
@@ -144,10 +158,11 @@ function sortOf(value, hidden = false) {
  * @param {string} verb
  * @param {string} name
  * @param {string} fault
+ * @param {string} [reason]
  * @returns {Invalid}
  */
-function invalid(verb, name, fault) {
-  return Invalid.here(`${verb}: ${fault}`, 'INVALID_FIELD', [{ subject: name, description: fault }]);
+function invalid(verb, name, fault, reason = 'INVALID_FIELD') {
+  return Invalid.here(`${verb}: ${fault}`, reason, [{ subject: name, description: fault }]);
 }
 
 /**
@@ -160,6 +175,9 @@ function checkValue(verb, name, value, kind) {
   const wrong = (/** @type {string} */ wanted) => invalid(verb, name, `${name} is ${sortOf(value, HIDDEN.has(kind))}, and must be ${wanted}`);
   if (typeof kind === 'string') {
     const [wanted, fits] = TYPES[kind];
+    // Playwright itself takes a path here.
+    if (kind === 'document' && isText(value) && /^[^\s{["]/.test(/** @type {string} */ (value)))
+      throw invalid(verb, name, `${name} takes the JSON itself, not a path: give what is in the file`, 'STORAGE_STATE_INVALID');
     if (fits(value)) return;
     const entries =
       kind === 'labels' || kind === 'texts' ? Object.entries(isObject(value) || Array.isArray(value) ? /** @type {object} */ (value) : {}) : [];

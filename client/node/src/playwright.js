@@ -10,7 +10,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
-import { LocalError, ProfileEmpty } from './errors.js';
+import { checkBrowser, intact, strays } from './directories.js';
+import { LocalError, NotFound, ProfileEmpty } from './errors.js';
 import { openOn, refuseMisplaced, shut } from './opening.js';
 import { LOAD, SAVE, check } from './options.js';
 import { isOf, readSidecar } from './sidecar.js';
@@ -38,18 +39,61 @@ function contents(directory) {
 }
 
 /**
- * Looks whether what stands at a directory may give way to a session's profile: something of the same session, an empty directory, or nothing.
- *
  * @param {string} directory
  * @param {string} sessionId
- * @param {string} namespace
- * @returns {{ replace: boolean, taken: boolean }} whether the load is to replace it, and whether it was taken away
+ * @returns {LocalError} for a first login, which replaces nothing
  */
-function givesWay(directory, sessionId, namespace) {
+function unnamed(directory, sessionId) {
+  const message = `nothing was saved in ${sessionId} yet and ${directory} holds something`;
+  return new LocalError(`${message}: save it if that is the login, or launch on it, or choose another directory`, { reason: 'TARGET_EXISTS' });
+}
+
+/**
+ * Looks whether a directory of the session holds anything that was not saved.
+ *
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {string} directory
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<boolean>} false if every file is as it was loaded or saved, and nothing is new that would travel as the snapshot did
+ */
+async function hasChanges(client, sessionId, directory, signal) {
+  const base = await intact(directory, sessionId, client.namespace);
+  if (!base) return true;
+  // What never travels says nothing, and the daemon need not be asked for a directory without anything new.
+  if (strays(base, 'full').length === 0) return false;
+  const { snapshotId } = base;
+  const policy = await client.snapshot(sessionId, { snapshotId, signal }).then(
+    ({ portability }) => portability.capturePolicy,
+    (error) => {
+      if (error instanceof NotFound) return 'default';
+      throw error;
+    },
+  );
+  return strays(base, policy || 'default').length > 0;
+}
+
+/**
+ * Looks whether what stands at a directory may give way to a session's profile: something of the same session that is saved, an empty directory, or nothing.
+ *
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {string} directory
+ * @param {import('./messages.js').LoadOptions} load
+ * @returns {Promise<{ replace: boolean, taken: boolean }>} whether the load is to replace it, and whether it was taken away
+ */
+async function givesWay(client, sessionId, directory, { force = false, signal }) {
   if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return { replace: false, taken: false };
   const known = readSidecar(path.resolve(directory));
-  if (contents(directory) && isOf(known, sessionId, namespace)) return { replace: true, taken: false };
-  if (contents(directory)?.length !== 0) {
+  const names = contents(directory);
+  if (names?.length && isOf(known, sessionId, client.namespace)) {
+    checkBrowser(directory, force);
+    if (!(await hasChanges(client, sessionId, path.resolve(directory), signal))) return { replace: true, taken: false };
+    const advice = 'save it (client.save), or say load: { replace: true } to throw it away';
+    throw new LocalError(`${directory} was changed since it was loaded or saved, and that is not saved: ${advice}`, { reason: 'UNSAVED_CHANGES' });
+  }
+  if (names?.length !== 0) {
+    if (names && !(await client.sessions.get(sessionId, { signal })).headSnapshotId) throw unnamed(directory, sessionId);
     const whose = known ? `is the profile of session ${known.sessionId}` : 'does not come from this session';
     throw new LocalError(`${directory} is there and ${whose}: choose another directory, or say load: { replace: true } to throw away what is in it`, {
       reason: 'TARGET_EXISTS',
@@ -70,25 +114,26 @@ function givesWay(directory, sessionId, namespace) {
  * @param {Client} client
  * @param {string} sessionId
  * @param {BrowserType<C, O>} browserType
- * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session and was not changed since, or is empty; anything else only
+ *   with `load: { replace: true }`
  * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
  *   and in `load` how to load
  * @returns {Promise<C>}
  */
 export async function openContext(client, sessionId, browserType, directory, given) {
+  check('openContext', { client, sessionId, browserType, directory, options: given ?? {} }, {}, {});
+  if (client.closed) throw LocalError.closed();
   const { load = {}, ...options } = /** @type {Record<string, any>} */ (given ?? {});
-  check('openContext', { sessionId, directory }, { load }, { load: LOAD });
+  check('openContext', {}, { load }, { load: LOAD });
   refuseMisplaced(options, (name) => `say load: { ${name} }`);
-  const { namespace } = client;
-  const { replace, taken } = load.replace === undefined ? givesWay(directory, sessionId, namespace) : { replace: load.replace, taken: false };
+  const { replace, taken } =
+    load.replace === undefined ? await givesWay(client, sessionId, directory, load) : { replace: load.replace, taken: false };
   const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace }).catch((error) => {
     // Nothing came in its place.
     if (taken && !fs.lstatSync(directory, { throwIfNoEntry: false })) fs.mkdirSync(directory, { mode: 0o700 });
     if (!(error instanceof ProfileEmpty)) throw error;
-    if (!contents(directory)?.length) return undefined;
-    throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {
-      reason: 'TARGET_EXISTS',
-    });
+    if (contents(directory)?.length) throw unnamed(directory, sessionId);
+    return undefined;
   });
   const found = { snapshot: loaded?.snapshot, storageState: loaded?.storageState, isHead: !load.snapshotId, signal: load.signal };
   return openOn(client, sessionId, browserType, directory, found, /** @type {any} */ (options));
@@ -107,6 +152,7 @@ export async function openContext(client, sessionId, browserType, directory, giv
  */
 export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
   // Before the browser is closed.
-  check('saveContext', { sessionId, directory }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
+  check('saveContext', { client, sessionId, context, directory }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
+  if (client.closed) throw LocalError.closed();
   return client.save(sessionId, directory, await shut(context, directory, { indexedDB, ...options }));
 }

@@ -15,7 +15,7 @@ import { ATTEMPTS } from './backoff.js';
 import { capture, checkContent, oddities } from './capture.js';
 import { Workspace, checkSource, checkTarget, describe, intact, isUntouched, remember, swap } from './directories.js';
 import { LoadFailed, LocalError, ParentNotHead } from './errors.js';
-import { comesFrom, leftOut, parentOf } from './lineage.js';
+import { comesFrom, explained, leftOut, parentOf } from './lineage.js';
 import { snapshot } from './messages.js';
 import { faultInName } from './paths.js';
 import { storageStateBytes } from './sessions.js';
@@ -147,7 +147,7 @@ export async function save(connection, sessionId, directory, options = {}) {
       return { ...saved, warnings };
     } catch (error) {
       if (replace && error instanceof ParentNotHead && ++lost < ATTEMPTS) seen = entries;
-      else if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || ++read > READS) throw error;
+      else if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || ++read > READS) throw explained(error, from, known);
     }
   }
 }

@@ -459,6 +459,15 @@ scenario('load-empty-session', async (t) => {
   assert.deepEqual(fs.readdirSync(directory), []);
 });
 
+test('a load makes the directories above its own', async (t) => {
+  const { id } = await fresh();
+  const home = temporary(t);
+  await client.save(id, write(`${home}/p`, { f: 'x' }));
+  await client.load(id, `${home}/a/b/c`);
+  assert.deepEqual(picture(`${home}/a/b/c`), picture(`${home}/p`));
+  assert.deepEqual(fs.readdirSync(`${home}/a/b`).sort(), ['c', 'c.cloakroom.json']);
+});
+
 scenario('load-target-exists', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
@@ -467,6 +476,9 @@ scenario('load-target-exists', async (t) => {
   const error = await failure(client.load(id, `${directory}/q`));
   assert.ok(error instanceof LocalError);
   assert.deepEqual([error.reason, Object.keys(picture(`${directory}/q`))], ['TARGET_EXISTS', ['g']]);
+  assert.equal(error.message, `${directory}/q exists: choose another directory, or say replace`);
+  const known = await failure(client.load(id, `${directory}/p`));
+  assert.equal(known.message, `${directory}/p exists (it is the profile of session ${id}): choose another directory, or say replace`);
   await client.load(id, `${directory}/q`, { replace: true });
   assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
 });
@@ -524,6 +536,8 @@ scenario('first-save-without-sidecar', async (t) => {
   const error = await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/q`));
   assert.ok(error instanceof ParentNotHead);
   assert.equal(error.metadata.head_snapshot_id, first.snapshot.id);
+  const advice = `there is no ${directory}/q.cloakroom.json that could be read: if the directory was moved, move that with it`;
+  assert.ok(error.message.endsWith(`; ${advice}`) && error.help.at(-1)?.description === advice, error.message);
   const second = await client.save(id, `${directory}/q`, { replace: true });
   assert.deepEqual([second.snapshot.parentSnapshotId, second.snapshot.head], [first.snapshot.id, true]);
   await client.load(id, `${directory}/r`);

@@ -24,8 +24,10 @@ import { picture, temporary, write } from '../support/trees.js';
 const { daemon, client } = await served();
 const mounter = fileURLToPath(new URL('../support/mounter.js', import.meta.url));
 
-/** What is told of this host in a claim. */
-const host = createHash('sha256').update(os.hostname()).digest('hex').slice(0, 8);
+/** What is told of this host and its process ids in a claim. */
+const space = spawnSync('readlink', ['/proc/self/ns/pid'], { encoding: 'utf8' }).stdout?.trim() ?? '';
+const hostIn = (/** @type {string} */ one) => createHash('sha256').update(`${os.hostname()}\n${one}`).digest('hex').slice(0, 8);
+const host = hostIn(space);
 const HOUR = 3600;
 
 /** @type {string[]} */
@@ -490,6 +492,30 @@ test('a process that nobody has buried is dead', async (t) => {
   }
 });
 
+test('a process whose first thread ended before the others lives', async (t) => {
+  const { id, root } = await scene(t);
+  const body = `import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).pthread_exit(None)`;
+  const lasting = spawn('python3', ['-c', body], { stdio: ['pipe', 'ignore', 'inherit'] });
+  t.after(() => lasting.kill('SIGKILL'));
+  const status = () => fs.readFileSync(`/proc/${lasting.pid}/stat`, 'utf8').replace(/.*\) /, '').split(' ');
+  while (status()[0] !== 'Z') await new Promise((resolve) => setTimeout(resolve, 10));
+  const first = await client.mount(id, { root });
+  await first.release();
+  const claim = `claim.${host}.${lasting.pid}.${status()[19]}`;
+  reclaim(path.dirname(first.directory), claim);
+  const second = await client.mount(id, { root });
+  assert.notEqual(second.directory, first.directory, claim);
+  await second.release();
+  lasting.stdin.end();
+  await once(lasting, 'exit');
+  fs.rmSync(path.dirname(second.directory), { recursive: true });
+  const third = await client.mount(id, { root });
+  assert.equal(third.directory, first.directory, 'the last one ended too');
+  await third.release();
+});
+
 test('mounts are where the option, the environment or the custom of the system says, and for their user alone', async (t) => {
   const { id, home } = await scene(t);
   const { CLOAKROOM_MOUNTS, XDG_CACHE_HOME, HOME } = process.env;
@@ -516,6 +542,28 @@ test('mounts are where the option, the environment or the custom of the system s
   await root(`${home}/cache/cloakroom`);
   process.env.XDG_CACHE_HOME = '';
   await root(`${home}/me/.cache/cloakroom`);
+});
+
+test('the claim of a container that has the same host name, but process ids of its own, is left alone', async (t) => {
+  const { id, root } = await scene(t);
+  const first = await client.mount(id, { root });
+  await first.release();
+  const slot = path.dirname(first.directory);
+  for (const theirs of [hostIn('pid:[1]'), hostIn(''), createHash('sha256').update(os.hostname()).digest('hex').slice(0, 8)]) {
+    // To this process their worker looks dead.
+    const [now] = fs.readdirSync(slot).filter((name) => name.startsWith('claim.'));
+    fs.renameSync(`${slot}/${now}`, `${slot}/claim.${theirs}.${deadPid()}.1`);
+    const second = await client.mount(id, { root });
+    assert.notEqual(second.directory, first.directory);
+    await second.release();
+    await client.pruneMounts({ root, olderThanSeconds: 0 });
+    assert.deepEqual(fs.readdirSync(path.dirname(slot)), [path.basename(slot)]);
+  }
+  const [theirs] = fs.readdirSync(slot).filter((name) => name.startsWith('claim.'));
+  fs.renameSync(`${slot}/${theirs}`, `${slot}/claim.${host}.${deadPid()}.1`);
+  const third = await client.mount(id, { root });
+  assert.equal(third.directory, first.directory, 'one of the same process ids is taken over');
+  await third.release();
 });
 
 test('what is no id makes no directory', async (t) => {

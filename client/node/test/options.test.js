@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import { test } from 'node:test';
 
 import { Client, Invalid } from '../src/index.js';
-import { openContext, saveContext } from '../src/playwright.js';
+import { capture, launch, openContext, restore, saveContext, sessionCookies } from '../src/playwright.js';
 import { failure } from '../support/failure.js';
 import { peer, refusal } from '../support/peer.js';
 import { temporary } from '../support/trees.js';
@@ -17,6 +17,8 @@ const { sessions } = client;
 const { storageState } = sessions;
 const state = { cookies: [], origins: [] };
 const nowhere = '/nowhere/profile';
+const context = { addCookies: async () => {}, storageState: async () => state, close: async () => {}, browser: () => null };
+const browserType = { name: () => 'firefox', launchPersistentContext: async () => context };
 
 /** Each verb, with options to be put last. */
 const verbs = /** @type {Record<string, (options: any) => Promise<any> | any>} */ ({
@@ -67,7 +69,7 @@ async function isRefused(call, message) {
 test('every verb refuses an option that it does not know, by name, and says which it knows', async () => {
   const names = (/** @type {any} */ of, /** @type {string} */ before) =>
     Object.getOwnPropertyNames(of)
-      .filter((name) => !['constructor', 'one', 'close', 'namespace', 'change', 'mark'].includes(name))
+      .filter((name) => !['constructor', 'one', 'close', 'closed', 'namespace', 'change', 'mark'].includes(name))
       .map((name) => before + name);
   const all = [
     ...names(Client.prototype, ''),
@@ -176,13 +178,10 @@ test('what is of another type than it must be is refused by name, and not shown'
     [verbs.watch({ resumeToken: 'abc' }), 'watch: resumeToken is a string, and must be bytes, such as a Buffer'],
     [openContext(client, wrong, /** @type {any} */ ({}), nowhere), 'openContext: sessionId is the number 42'],
     [
-      openContext(client, 's', /** @type {any} */ ({}), nowhere, { load: /** @type {any} */ ({ overwrite: true }) }),
+      openContext(client, 's', browserType, nowhere, { load: /** @type {any} */ ({ overwrite: true }) }),
       'openContext: there is no option load.overwrite',
     ],
-    [
-      saveContext(client, 's', /** @type {any} */ ({}), nowhere, /** @type {any} */ ({ overwrite: true })),
-      'saveContext: there is no option overwrite',
-    ],
+    [saveContext(client, 's', context, nowhere, /** @type {any} */ ({ overwrite: true })), 'saveContext: there is no option overwrite'],
   ])) {
     await isRefused(call, message);
   }
@@ -194,6 +193,55 @@ test('what is of another type than it must be is refused by name, and not shown'
     () => new Client('127.0.0.1:1', { tls: /** @type {any} */ ('yes') }),
     /tls is a string, and must be true, false or \{ ca, cert, key, serverName \}/,
   );
+});
+
+test('what is not of Playwright, or something else of it, is told before anything is done', async (t) => {
+  const any = (/** @type {unknown} */ value) => /** @type {any} */ (value);
+  const home = temporary(t);
+  const directory = `${home}/p`;
+  const sort = "and must be a browser type of Playwright's, such as playwright.chromium";
+  const wanted = "and must be a browser context of Playwright's, such as openContext gives";
+  const browser = { newContext: async () => context, close: async () => assert.fail('it was closed') };
+  for (const [call, message] of /** @type {[Promise<unknown>, string][]} */ ([
+    [openContext(any('s'), any(client), browserType, directory), 'openContext: client is a string, and must be a Client'],
+    [openContext(client, any(browserType), any('s'), directory), 'openContext: sessionId is an object, and must be a string'],
+    [openContext(client, 's', any(directory), any(browserType)), `openContext: browserType is a string, ${sort}`],
+    [openContext(client, 's', any({ chromium: browserType }), directory), `openContext: browserType is an object, ${sort}`],
+    [openContext(client, 's', any(undefined), directory), `openContext: browserType is undefined, ${sort}`],
+    [openContext(client, 's', browserType, any({ headless: true })), 'openContext: directory is an object, and must be a path'],
+    [openContext(client, 's', browserType, directory, any('x')), 'openContext: options is a string, and must be an object'],
+    [saveContext(client, 's', any(directory), any(context)), `saveContext: context is a string, ${wanted}`],
+    [saveContext(client, 's', any(browser), directory), `saveContext: context is an object, ${wanted}`],
+    [capture(any(browser)), `capture: context is an object, ${wanted}`],
+    [restore(any(browser), state), `restore: context is an object, ${wanted}`],
+    [launch(any({ chromium: browserType }), directory), `launch: browserType is an object, ${sort}`],
+    [launch(browserType, any(undefined)), 'launch: directory is undefined, and must be a path'],
+  ])) {
+    await isRefused(call, message);
+  }
+  assert.deepEqual(fs.readdirSync(home), []);
+});
+
+test('a storage state is no path', async (t) => {
+  const directory = temporary(t);
+  const file = `${directory}/state.json`;
+  fs.writeFileSync(file, JSON.stringify(state));
+  const message = 'storageState takes the JSON itself, not a path';
+  for (const path of [file, 'state.json', './state.json']) {
+    for (const call of [
+      () => storageState.put('s', path),
+      () => client.save('s', directory, { storageState: path }),
+      () => saveContext(client, 's', context, directory, { storageState: path }),
+      () => launch(browserType, directory, { storageState: path }),
+      async () => sessionCookies(path),
+    ]) {
+      const error = await failure(call());
+      assert.ok(error instanceof Invalid && error.reason === 'STORAGE_STATE_INVALID' && error.message.includes(message), error.stack);
+      assert.ok(!error.message.includes(path), error.message);
+    }
+  }
+  assert.deepEqual(sessionCookies(fs.readFileSync(file)), []);
+  assert.deepEqual(sessionCookies(` ${fs.readFileSync(file, 'utf8')}`), []);
 });
 
 test('what is not given, or given as undefined, is not missed', async (t) => {

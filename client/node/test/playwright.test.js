@@ -2,16 +2,17 @@
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import os from 'node:os';
 import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
 
-import { Invalid, LocalError } from '../src/index.js';
+import { Invalid, LocalError, ParentNotHead } from '../src/index.js';
 import { capture, launch, mend, openContext, saveContext, sessionCookies } from '../src/playwright.js';
 import { served } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { launch as options, site } from '../support/site.js';
-import { temporary } from '../support/trees.js';
+import { picture, temporary, write } from '../support/trees.js';
 
 const { client } = await served();
 
@@ -180,7 +181,6 @@ test('what stands where a context is opened gives way only if it is of the same 
   assert.deepEqual(names(), before);
   assert.equal(fs.readFileSync(`${home}/notes/thesis`, 'utf8'), 'years of work');
 
-  fs.writeFileSync(`${home}/mine/since`, 'x');
   fs.mkdirSync(`${home}/empty`);
   for (const name of ['mine', 'empty', 'absent']) {
     await openContext(client, id, pretender(), `${home}/${name}`);
@@ -199,6 +199,158 @@ test('what stands where a context is opened gives way only if it is of the same 
   const late = await failure(openContext(client, id, pretender(), `${home}/hole`, { load: { progress } }));
   assert.equal(late.reason, 'TARGET_EXISTS', 'it was empty, and is no longer');
   assert.deepEqual(fs.readdirSync(`${home}/hole`), ['since']);
+});
+
+/**
+ * A session with a profile of Chromium's in a directory, as it was saved.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {import('../src/index.js').SaveOptions} [how]
+ */
+async function login(t, how) {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const directory = write(`${home}/p`, {
+    'Local State': '{}',
+    'Default/Cookies': 'login',
+    'Default/History': 'pages',
+    'Default/GCM Store/f': 'lean',
+    'Default/Cache/f': 'cached',
+  });
+  const { snapshot } = await client.save(id, directory, how);
+  /** Opens a context on it. */
+  const open = (/** @type {any} */ given = undefined) => openContext(client, id, pretender(), directory, given);
+  /** That this is refused, and touches nothing. */
+  const isKept = async () => {
+    const before = [picture(directory), fs.readFileSync(`${directory}.cloakroom.json`, 'utf8')];
+    const error = await failure(open());
+    assert.ok(error instanceof LocalError && error.reason === 'UNSAVED_CHANGES', error.stack);
+    const advice = 'save it (client.save), or say load: { replace: true } to throw it away';
+    assert.equal(error.message, `${directory} was changed since it was loaded or saved, and that is not saved: ${advice}`);
+    assert.deepEqual([picture(directory), fs.readFileSync(`${directory}.cloakroom.json`, 'utf8')], before);
+  };
+  return { home, id, directory, snapshot, open, isKept };
+}
+
+test('a login that is not saved does not give way', async (t) => {
+  const { home, id, directory, snapshot, open, isKept } = await login(t);
+  // Somebody else saves, so that a save of the directory is refused and a load of it brings something else.
+  await client.load(id, `${home}/other`);
+  write(`${home}/other`, { 'Default/Cookies': 'theirs' });
+  await client.save(id, `${home}/other`);
+  for (const change of [
+    () => fs.writeFileSync(`${directory}/Default/Cookies`, 'LOGIN'),
+    () => fs.appendFileSync(`${directory}/Default/Cookies`, 'more'),
+    () => fs.writeFileSync(`${directory}/Default/Login Data`, 'new'),
+    () => fs.writeFileSync(`${directory}/new`, ''),
+    () => write(`${directory}/Profile 2`, { Cookies: 'new' }),
+    () => fs.rmSync(`${directory}/Default/History`),
+    () => fs.rmSync(`${directory}/Default`, { recursive: true }),
+    () => {
+      fs.rmSync(`${directory}/Default/Cookies`);
+      fs.symlinkSync('History', `${directory}/Default/Cookies`);
+    },
+  ]) {
+    await client.load(id, directory, { replace: true, snapshotId: snapshot.id });
+    change();
+    await isKept();
+  }
+  await client.load(id, directory, { replace: true, snapshotId: snapshot.id });
+  write(directory, { 'Default/Cookies': 'unsaved' });
+  assert.ok((await failure(client.save(id, directory))) instanceof ParentNotHead);
+  await isKept();
+  assert.equal(fs.readFileSync(`${directory}/Default/Cookies`, 'utf8'), 'unsaved');
+  await open({ load: { replace: true } });
+  assert.equal(fs.readFileSync(`${directory}/Default/Cookies`, 'utf8'), 'theirs', 'what is said counts');
+  write(directory, { 'Default/Cookies': 'mine' });
+  await isKept();
+  await client.save(id, directory);
+  await open();
+  assert.equal(fs.readFileSync(`${directory}/Default/Cookies`, 'utf8'), 'mine', 'what was saved gives way');
+});
+
+test('a directory in which only what does not travel has changed gives way', async (t) => {
+  const { home, id, directory, open } = await login(t);
+  await client.load(id, `${home}/other`);
+  write(`${home}/other`, { 'Default/Cookies': 'theirs' });
+  await client.save(id, `${home}/other`);
+  write(directory, { 'Default/Cache/f': 'other', 'Default/Code Cache/g': 'new', 'ShaderCache/h': 'new' });
+  fs.utimesSync(`${directory}/Default/Cookies`, 1, 1);
+  fs.chmodSync(`${directory}/Default/History`, 0o600);
+  await open();
+  assert.equal(fs.readFileSync(`${directory}/Default/Cookies`, 'utf8'), 'theirs');
+  fs.rmSync(directory, { recursive: true });
+  fs.mkdirSync(directory);
+  await open();
+  assert.equal(fs.readFileSync(`${directory}/Default/Cookies`, 'utf8'), 'theirs', 'it was emptied, and its sidecar was there');
+  fs.rmSync(`${directory}.cloakroom.json`);
+  assert.equal((await failure(open())).reason, 'TARGET_EXISTS', 'without a sidecar nothing is known');
+
+  const lean = await login(t, { policy: 'lean' });
+  await client.load(lean.id, `${lean.home}/lean`);
+  const left = Object.keys(picture(lean.directory)).filter((name) => !(name in picture(`${lean.home}/lean`)));
+  assert.ok(left.includes('Default/GCM Store/f'), `the policy leaves out ${left}`);
+  await lean.open();
+  write(lean.directory, { 'Default/Login Data': 'new' });
+  await lean.isKept();
+
+  const gone = await login(t);
+  write(gone.directory, { 'Default/Cookies': 'second' });
+  await client.save(gone.id, gone.directory);
+  const former = gone.snapshot.id;
+  await client.load(gone.id, gone.directory, { replace: true, snapshotId: former });
+  await client.deleteSnapshot(gone.id, former);
+  write(gone.directory, { 'Default/Cache/f': 'new' });
+  await gone.open();
+  assert.equal(fs.readFileSync(`${gone.directory}/Default/Cookies`, 'utf8'), 'second', 'its snapshot was deleted');
+});
+
+test('a directory that a browser has open does not give way', async (t) => {
+  const { directory, open } = await login(t);
+  fs.symlinkSync(`${os.hostname()}-${process.pid}`, `${directory}/SingletonLock`);
+  assert.equal((await failure(open())).reason, 'PROFILE_BUSY');
+  assert.equal((await failure(open({ load: { replace: true } }))).reason, 'PROFILE_BUSY');
+});
+
+test('a login in a real browser that was not saved is still there', async (t) => {
+  const home = temporary(t);
+  const url = await site(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const first = await openContext(client, id, chromium, `${home}/p`, options);
+  await at(first, url, 'login("ann")');
+  await saveContext(client, id, first, `${home}/p`);
+  const second = await openContext(client, id, chromium, `${home}/p`, options);
+  await at(second, url, 'login("bob")');
+  assert.equal((await failure(openContext(client, id, chromium, `${home}/p`, options))).reason, 'PROFILE_BUSY');
+  const storageState = await capture(second);
+  await second.close();
+  assert.equal((await failure(openContext(client, id, chromium, `${home}/p`, options))).reason, 'UNSAVED_CHANGES');
+  await client.save(id, `${home}/p`, { storageState });
+  const third = await openContext(client, id, chromium, `${home}/p`, options);
+  assert.deepEqual(await at(third, url, 'state()'), { cookies: { persistent: 'bob', session: 'bob' }, local: 'bob', indexed: 'bob' });
+  await third.close();
+});
+
+test('a first login that was not saved is told from a directory of something else', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const { id: other } = await client.sessions.create({ businessId: 'b' });
+  const directory = write(`${home}/p`, { 'Local State': '{}', 'Default/Cookies': 'login' });
+  write(`${home}/other`, { 'Local State': '{}' });
+  await client.save(other, `${home}/other`);
+  const before = picture(home);
+  for (const there of [directory, `${home}/other`]) {
+    for (const load of [{}, { replace: true }]) {
+      const error = await failure(openContext(client, id, pretender(), there, { load }));
+      assert.ok(error instanceof LocalError && error.reason === 'TARGET_EXISTS', error.stack);
+      const advice = 'save it if that is the login, or launch on it, or choose another directory';
+      assert.equal(error.message, `nothing was saved in ${id} yet and ${there} holds something: ${advice}`);
+    }
+  }
+  assert.deepEqual(picture(home), before);
+  assert.equal((await failure(openContext(client, 'never-was', pretender(), directory))).reason, 'SESSION_NOT_FOUND');
+  await client.save(id, directory);
+  await openContext(client, id, pretender(), directory);
 });
 
 test('options of the load that are given to the browser are told, and so is a storage state', async () => {

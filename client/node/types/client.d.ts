@@ -36,6 +36,8 @@ export class Client extends History {
     sessions: Sessions;
     /** The namespace that this client asks for; empty for the caller's own. */
     get namespace(): string;
+    /** Whether the client was closed: then whatever is asked of it is refused. */
+    get closed(): boolean;
     /**
      * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
      *

@@ -1,3 +1,11 @@
+/** @typedef {import('./messages.js').Entry} Entry */
+/** @typedef {import('./framing.js').Base} Base */
+/**
+ * @param {string} directory
+ * @param {boolean} force
+ * @returns {boolean} whether the browser has exited
+ */
+export function checkBrowser(directory: string, force: boolean): boolean;
 /**
  * @param {string} directory
  * @param {boolean} force
@@ -24,6 +32,14 @@ export function checkTarget(target: string, replace: boolean, force: boolean): b
  */
 export function intact(directory: string, sessionId: string, namespace: string): Promise<Base | undefined>;
 /**
+ * Finds what is new in a directory that holds a snapshot, and would travel.
+ *
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {string[]} paths; of what is in a new directory only that one's
+ */
+export function strays({ directory, entries }: Base, policy: string): string[];
+/**
  * Looks whether a directory that holds a snapshot is just as a load of it would leave it, and its sidecar says so: nothing was touched, and what is there besides does not travel, such
  * as caches.
  *
@@ -31,7 +47,7 @@ export function intact(directory: string, sessionId: string, namespace: string):
  * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
  * @returns {boolean}
  */
-export function isUntouched({ directory, entries }: Base, policy: string): boolean;
+export function isUntouched(base: Base, policy: string): boolean;
 /**
  * Puts a tree in its place, unless something stands there that may not give way, also if it appeared a moment ago. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
  * the new one, and from before the one until after the other stands `old`: so `checkSource` can tell, also if this process is killed here and a browser makes the

@@ -166,6 +166,10 @@ declare namespace ARGUMENTS {
         sessionId: "text";
     }];
     export { selectors_1 as selectors };
+    export let client: "client";
+    export let browserType: "browserType";
+    export let context: "context";
+    export let options: "object";
 }
 declare namespace TYPES {
     export let text: readonly ["a string", (value: unknown) => value is string];
@@ -183,6 +187,13 @@ declare namespace TYPES {
     let tls_1: readonly ["true, false or { ca, cert, key, serverName }", (value: unknown) => boolean];
     export { tls_1 as tls };
     export let document: readonly ["what Playwright's storageState() gives, or that as JSON", (value: unknown) => boolean];
+    let client_1: readonly ["a Client", (value: any) => boolean];
+    export { client_1 as client };
+    let browserType_1: readonly ["a browser type of Playwright's, such as playwright.chromium", (value: any) => boolean];
+    export { browserType_1 as browserType };
+    let context_1: readonly ["a browser context of Playwright's, such as openContext gives", (value: any) => boolean];
+    export { context_1 as context };
+    export let object: readonly ["an object", (value: unknown) => boolean];
     export let callback: readonly ["a function", (value: unknown) => value is Function];
     let signal_6: readonly ["an AbortSignal", (value: any) => boolean];
     export { signal_6 as signal };

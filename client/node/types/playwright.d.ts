@@ -8,7 +8,8 @@
  * @param {Client} client
  * @param {string} sessionId
  * @param {BrowserType<C, O>} browserType
- * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session and was not changed since, or is empty; anything else only
+ *   with `load: { replace: true }`
  * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
  *   and in `load` how to load
  * @returns {Promise<C>}
