@@ -201,7 +201,7 @@ export class Connection {
    */
   async unreachable(seconds) {
     const [cause, advice] = await diagnose(this.address);
-    const message = `no connection to cloakroomd at ${this.target} within ${Number(seconds.toPrecision(3))} s: ${cause}; ${advice}`;
+    const message = `no connection to cloakroomd at ${this.target} within ${Number(seconds.toPrecision(2))} s: ${cause}; ${advice}`;
     return new Unavailable(message, { code: 'UNAVAILABLE', reason: 'UNREACHABLE' });
   }
 
