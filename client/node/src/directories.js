@@ -176,6 +176,24 @@ export async function describe(directory, entries) {
 }
 
 /**
+ * Removes what the sidecar said before a save, for that is no longer so.
+ *
+ * @param {string} directory
+ * @param {unknown} error why it cannot be written
+ * @returns {string} what that means for the next save
+ */
+function untold(directory, error) {
+  const sidecar = sidecarPath(directory);
+  try {
+    forgetSidecar(directory);
+    return `${sidecar} cannot be written (${error}), so nothing tells the next save where ${directory} comes from: load it anew, or say replace`;
+  } catch (failure) {
+    const what = `${sidecar} can neither be written (${error}) nor removed (${failure})`;
+    return `${what}, so the next save does not know that ${directory} is the head: remove what lies there, and load anew or say replace`;
+  }
+}
+
+/**
  * Writes the sidecar after a save, which is done whatever happens here.
  *
  * @param {string} directory
@@ -187,9 +205,7 @@ export function remember(directory, sidecar) {
     writeSidecar(directory, sidecar);
     return [];
   } catch (error) {
-    // What the sidecar said before is no longer so.
-    forgetSidecar(directory);
-    const message = `${sidecarPath(directory)} cannot be written (${error}), so nothing tells the next save where ${directory} comes from: load it anew, or say replace`;
+    const message = untold(directory, error);
     warn(message, 'CLOAKROOM_NO_SIDECAR');
     return [{ code: 'CLOAKROOM_NO_SIDECAR', message }];
   }

@@ -4,7 +4,6 @@ import { status as Code } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
 import { errorProtoDirectory } from './resources.js';
-import { inOwnWords } from './words.js';
 
 /**
  * What an error knows beside its message.
@@ -217,9 +216,9 @@ function factsOf(bytes) {
       if (type === 'google.rpc.ErrorInfo') Object.assign(facts, { reason: detail.reason, metadata: detail.metadata });
       if (type === 'google.rpc.RetryInfo') facts.retryDelaySeconds = Number(detail.retryDelay?.seconds ?? 0) + (detail.retryDelay?.nanos ?? 0) / 1e9;
       for (const { field, type: kind, subject, description } of detail.fieldViolations ?? detail.violations ?? []) {
-        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description: inOwnWords(description) });
+        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description });
       }
-      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description: inOwnWords(description), url: link });
+      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description, url: link });
     }
   } catch {
     return facts;
@@ -258,7 +257,7 @@ export function fromGrpc(error, target) {
   // Not the daemon's own words, but the network's or those of whatever else is there.
   const foreign = !bytes && (code === 'UNIMPLEMENTED' || /HTTP status code [1-4]|content-type/i.test(error.details));
   if (foreign) return notCloakroom(error, target);
-  const said = inOwnWords(error.details);
+  const said = error.details;
   const message =
     !bytes && code === 'UNAVAILABLE'
       ? `the connection to cloakroomd at ${target ?? 'the given address'} broke (${error.details}): check that it runs, and try again`

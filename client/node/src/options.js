@@ -18,6 +18,7 @@ const isBytes = (/** @type {unknown} */ value) => value instanceof Uint8Array;
 /** What each type is called, and what is of it. */
 const TYPES = {
   text: /** @type {const} */ (['a string', isText]),
+  secret: /** @type {const} */ (['a string', isText]),
   path: /** @type {const} */ (['a path: a string that is not empty', (/** @type {unknown} */ value) => isText(value) && value !== '']),
   texts: /** @type {const} */ (['an array of strings', (/** @type {unknown} */ value) => Array.isArray(value) && value.every(isText)]),
   labels: /** @type {const} */ ([
@@ -42,6 +43,9 @@ const TYPES = {
   signal: /** @type {const} */ (['an AbortSignal', (/** @type {any} */ value) => typeof value?.aborted === 'boolean' && 'addEventListener' in value]),
 };
 
+/** The types of which nothing is shown, whatever was given. */
+const HIDDEN = /** @type {Set<Kind>} */ (new Set(['secret', 'document', 'pem']));
+
 /**
  * @template {Known} K
  * @param {K} known
@@ -54,8 +58,8 @@ export const READ = kinds({ ...CALL, minRevision: 'count' });
 export const TOUCH = kinds({ ...CALL, etag: 'text', leaseToken: 'count' });
 export const REQUEST = kinds({ ...CALL, requestId: 'text' });
 export const WRITE = kinds({ ...TOUCH, ...REQUEST });
-export const FIELDS = kinds({ businessId: 'text', email: 'text', labels: 'labels', ttlSeconds: 'number', ttlMode: 'text' });
-export const OWNER = kinds({ businessId: 'text', email: 'text' });
+export const FIELDS = kinds({ businessId: 'text', email: 'secret', labels: 'labels', ttlSeconds: 'number', ttlMode: 'text' });
+export const OWNER = kinds({ businessId: 'text', email: 'secret' });
 export const SELECTOR = kinds({ sessionId: 'text', ...OWNER });
 export const WATCH = kinds({
   selectors: [{ ...SELECTOR, kinds: 'texts' }],
@@ -93,7 +97,7 @@ export const LOAD = kinds({
 export const TLS = kinds({ ca: 'pem', cert: 'pem', key: 'pem', serverName: 'text' });
 export const CLIENT = kinds({
   namespace: 'text',
-  token: 'text',
+  token: 'secret',
   tls: 'tls',
   insecure: 'flag',
   timeoutSeconds: 'seconds',
@@ -115,11 +119,12 @@ const ARGUMENTS = kinds({
 
 /**
  * @param {unknown} value
+ * @param {boolean} [hidden] whether also a number may be secret
  * @returns {string} what it is, and not what it says, for that may be secret
  */
-function sortOf(value) {
+function sortOf(value, hidden = false) {
   if (value === null || value === undefined) return String(value);
-  if (typeof value === 'number') return `the number ${value}`;
+  if (typeof value === 'number' && !hidden) return `the number ${value}`;
   if (Array.isArray(value)) return 'an array';
   if (isBytes(value)) return 'bytes';
   if (value === '') return 'empty';
@@ -143,7 +148,7 @@ function invalid(verb, name, fault) {
  * @param {Kind} kind
  */
 function checkValue(verb, name, value, kind) {
-  const wrong = (/** @type {string} */ wanted) => invalid(verb, name, `${name} is ${sortOf(value)}, and must be ${wanted}`);
+  const wrong = (/** @type {string} */ wanted) => invalid(verb, name, `${name} is ${sortOf(value, HIDDEN.has(kind))}, and must be ${wanted}`);
   if (typeof kind === 'string') {
     const [wanted, fits] = TYPES[kind];
     if (fits(value)) return;

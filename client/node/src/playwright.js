@@ -165,12 +165,12 @@ function contents(directory) {
  * @param {string} directory
  * @param {string} sessionId
  * @param {string} namespace
- * @returns {boolean} whether the load is to replace it
+ * @returns {{ replace: boolean, taken: boolean }} whether the load is to replace it, and whether it was taken away
  */
 function givesWay(directory, sessionId, namespace) {
-  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return false;
+  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return { replace: false, taken: false };
   const known = readSidecar(path.resolve(directory));
-  if (contents(directory) && isOf(known, sessionId, namespace)) return true;
+  if (contents(directory) && isOf(known, sessionId, namespace)) return { replace: true, taken: false };
   if (contents(directory)?.length !== 0) {
     const whose = known ? `is the profile of session ${known.sessionId}` : 'does not come from this session';
     throw new LocalError(`${directory} is there and ${whose}: choose another directory, or say load: { replace: true } to throw away what is in it`, {
@@ -179,11 +179,12 @@ function givesWay(directory, sessionId, namespace) {
   }
   // So that what comes into it while the load runs is not replaced.
   fs.rmdirSync(directory);
-  return false;
+  return { replace: false, taken: true };
 }
 
 /**
- * Finds the storage state that was put into a session by itself. One that came with an earlier snapshot is no longer what belongs to the profile: its cookies are older.
+ * Finds the storage state that was put into a session by itself. One that came with a save or a restore belongs to that snapshot's profile: for a later one its cookies are
+ * too old.
  *
  * @param {Client} client
  * @param {string} sessionId
@@ -191,16 +192,12 @@ function givesWay(directory, sessionId, namespace) {
  * @returns {Promise<any>} undefined if there is none
  */
 async function putState(client, sessionId, signal) {
-  const { storageStateRevision: since } = await client.sessions.get(sessionId, { signal });
-  if (since === 0) return undefined;
-  for await (const { revision, hasStorageState } of client.snapshots(sessionId, { showDeleted: true, signal })) {
-    if (revision === since && hasStorageState) return undefined;
-    if (revision < since) break;
-  }
+  const { storageStateRevision, storageStateSaved } = await client.sessions.get(sessionId, { signal });
+  if (storageStateRevision === 0 || storageStateSaved) return undefined;
   try {
     return (await client.sessions.storageState.get(sessionId, { signal })).storageState;
   } catch (error) {
-    // What is too large for this call came with a snapshot too, by way of a restore.
+    // A save or a restore has taken its place a moment ago: what is put is never too large for this call.
     if (error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason)) return undefined;
     throw error;
   }
@@ -230,7 +227,7 @@ export async function openContext(client, sessionId, browserType, directory, giv
   if ('storageState' in options)
     throw Invalid.here("openContext has no option storageState, for it takes the session's: use client.load and launch to give another");
   const { namespace } = client;
-  const replace = load.replace ?? givesWay(directory, sessionId, namespace);
+  const { replace, taken } = load.replace === undefined ? givesWay(directory, sessionId, namespace) : { replace: load.replace, taken: false };
   let storageState;
   let isFresh = false;
   try {
@@ -239,6 +236,8 @@ export async function openContext(client, sessionId, browserType, directory, giv
     // What was put since belongs to the head, and to no snapshot from before.
     if (!loaded.snapshot.hasStorageState && !load.snapshotId) storageState = await putState(client, sessionId, load.signal);
   } catch (error) {
+    // Nothing came in its place.
+    if (taken && !fs.lstatSync(directory, { throwIfNoEntry: false })) fs.mkdirSync(directory, { mode: 0o700 });
     if (!(error instanceof ProfileEmpty)) throw error;
     if (contents(directory)?.length) {
       throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {

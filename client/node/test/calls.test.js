@@ -54,6 +54,7 @@ test("a session has the language's own types", async (t) => {
     etag: '',
     headSnapshotId: '',
     storageStateRevision: 0,
+    storageStateSaved: false,
     fence: 1795171813095414,
     revision: 1795171813095415,
   });

@@ -18,7 +18,7 @@ import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
 import { cookies } from '../support/cookies.js';
-import { Daemon, nowhere, served } from '../support/daemon.js';
+import { Daemon, nowhere, served, unheard } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
 import { picture, temporary } from '../support/trees.js';
 
@@ -62,6 +62,24 @@ async function refused(sessionId, reasons, call) {
   assert.ok(reasons.includes(error.reason), `${error.reason}: ${error.message}`);
   const now = await client.sessions.get(sessionId);
   assert.deepEqual([now.etag, now.headSnapshotId], [etag, headSnapshotId]);
+  return error;
+}
+
+/**
+ * That a call is refused for a reason without a word to the daemon: not a connection is made.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {string} sessionId
+ * @param {string} reason
+ * @param {(by: Client) => Promise<unknown>} call
+ * @returns {Promise<any>} the error
+ */
+async function refusedHere(t, sessionId, reason, call) {
+  const { lonely, heard } = await unheard(t);
+  const error = await refused(sessionId, [reason], () => call(lonely));
+  assert.ok(error instanceof LocalError, error.stack);
+  assert.equal(heard(), 0);
+  assert.ok((await failure(lonely.sessions.get(sessionId))) instanceof Unavailable && heard() > 0, 'it would have been heard');
   return error;
 }
 
@@ -530,11 +548,8 @@ scenario('save-into-another-session', async (t) => {
   await client.save(mine.id, write(`${directory}/p`, { f: 'mine' }));
   const { snapshot: former } = await client.save(other.id, write(`${directory}/q`, { f: 'other' }));
   await client.load(mine.id, `${directory}/r`);
-  const { connection } = /** @type {any} */ (client);
-  const upload = t.mock.method(connection, 'upload');
-  const error = await refused(other.id, ['OTHER_SESSION'], () => client.save(other.id, `${directory}/r`));
-  assert.ok(error instanceof LocalError && error.message.includes(`session ${mine.id} `), error.message);
-  assert.equal(upload.mock.callCount(), 0);
+  const error = await refusedHere(t, other.id, 'OTHER_SESSION', (by) => by.save(other.id, `${directory}/r`));
+  assert.ok(error.message.includes(`session ${mine.id} `), error.message);
   const { snapshot } = await client.save(other.id, `${directory}/r`, { replace: true });
   assert.deepEqual([snapshot.parentSnapshotId, snapshot.sessionId, snapshot.head], [former.id, other.id, true]);
   await client.load(other.id, `${directory}/s`);
@@ -546,18 +561,12 @@ scenario('save-into-another-session', async (t) => {
 scenario('save-nothing-refused', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
-  const { connection } = /** @type {any} */ (client);
-  const upload = t.mock.method(connection, 'upload');
   fs.mkdirSync(`${directory}/empty`);
   const caches = write(`${directory}/caches`, { 'GrShaderCache/data_0': 'x', 'component_crx_cache/y': 'y' });
   for (const nothing of [`${directory}/empty`, caches]) {
-    const error = await refused(id, ['NOTHING_TO_SAVE'], () => client.save(id, nothing));
-    assert.ok(
-      error instanceof LocalError && error.message.includes(`nothing in ${nothing} `) && error.message.includes('policy default'),
-      error.message,
-    );
+    const error = await refusedHere(t, id, 'NOTHING_TO_SAVE', (by) => by.save(id, nothing));
+    assert.ok(error.message.includes(`nothing in ${nothing} `) && error.message.includes('policy default'), error.message);
   }
-  assert.equal(upload.mock.callCount(), 0);
   const { snapshot } = await client.save(id, caches, { force: true });
   assert.equal(snapshot.entryCount, 0);
   assert.deepEqual((await client.snapshot(id, { withEntries: true })).entries, []);

@@ -208,7 +208,7 @@ test('options of the load that are given to the browser are told, and so is a st
   }
 });
 
-test('session cookies are those of the snapshot, or else those that were put into the session', async (t) => {
+test('open-context-put-state', async (t) => {
   const home = temporary(t);
   const { id } = await client.sessions.create({ businessId: 'b' });
   const opened = async (options = {}) => {
@@ -223,7 +223,7 @@ test('session cookies are those of the snapshot, or else those that were put int
   fs.writeFileSync(`${home}/p/prefs.js`, 'x');
   const { snapshot: bare } = await client.save(id, `${home}/p`);
   assert.deepEqual(await opened(), ['session=put'], 'the profile has the other one');
-  await client.save(id, `${home}/p`, { storageState: stateOf('saved') });
+  const { snapshot: good } = await client.save(id, `${home}/p`, { storageState: stateOf('saved') });
   assert.deepEqual(await opened(), ['session=saved']);
   const { snapshot: second } = await client.save(id, `${home}/p`);
   assert.deepEqual([second.hasStorageState, await opened()], [false, []], 'what came with the snapshot before is older than the profile');
@@ -234,6 +234,28 @@ test('session cookies are those of the snapshot, or else those that were put int
   await opened();
   await client.save(id, `${home}/p`);
   assert.deepEqual(await opened(), ['session=newer'], 'but it is of a head that has none');
+
+  await client.restore(id, { snapshotId: good.id });
+  assert.deepEqual(await opened(), ['session=saved']);
+  const { snapshot: later } = await client.save(id, `${home}/p`);
+  assert.deepEqual([later.parentSnapshotId, later.hasStorageState], [good.id, false]);
+  assert.deepEqual(await opened(), [], 'what came with a restore is older than the profile too');
+});
+
+test('an empty directory is there again when nothing came in its place', async (t) => {
+  const home = temporary(t);
+  fs.mkdirSync(`${home}/p`);
+  assert.equal((await failure(openContext(client, 'never-was', pretender(), `${home}/p`))).reason, 'SESSION_NOT_FOUND');
+  assert.deepEqual(fs.readdirSync(`${home}/p`), []);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const get = t.mock.method(client.sessions, 'get', async () => {
+    throw new LocalError('the daemon is away', { reason: 'AWAY' });
+  });
+  assert.equal((await failure(openContext(client, id, pretender(), `${home}/p`))).reason, 'AWAY', 'after it was heard that the session is empty');
+  assert.deepEqual(fs.readdirSync(`${home}/p`), []);
+  get.mock.restore();
+  assert.equal((await failure(openContext(client, 'never-was', pretender(), `${home}/absent`))).reason, 'SESSION_NOT_FOUND');
+  assert.deepEqual(fs.readdirSync(home), ['p'], 'where nothing was nothing comes');
 });
 
 test('a login that is opened and saved goes on elsewhere', async (t) => {

@@ -31,7 +31,7 @@ export namespace REQUEST {
 export namespace WRITE { }
 export namespace FIELDS {
     let businessId: "text";
-    let email: "text";
+    let email: "secret";
     let labels: "labels";
     let ttlSeconds: "number";
     let ttlMode: "text";
@@ -39,7 +39,7 @@ export namespace FIELDS {
 export namespace OWNER {
     let businessId_1: "text";
     export { businessId_1 as businessId };
-    let email_1: "text";
+    let email_1: "secret";
     export { email_1 as email };
 }
 export namespace SELECTOR {
@@ -49,7 +49,7 @@ export namespace WATCH {
     export let selectors: [{
         kinds: "texts";
         businessId: "text";
-        email: "text";
+        email: "secret";
         sessionId: "text";
     }];
     export let resumeToken: "bytes";
@@ -108,7 +108,7 @@ export namespace TLS {
 }
 export namespace CLIENT {
     export let namespace: "text";
-    export let token: "text";
+    export let token: "secret";
     export let tls: "tls";
     export let insecure: "flag";
     let timeoutSeconds_1: "seconds";
@@ -142,13 +142,14 @@ declare namespace ARGUMENTS {
     export { storageState_1 as storageState };
     let selectors_1: [{
         businessId: "text";
-        email: "text";
+        email: "secret";
         sessionId: "text";
     }];
     export { selectors_1 as selectors };
 }
 declare namespace TYPES {
     export let text: readonly ["a string", (value: unknown) => value is string];
+    export let secret: readonly ["a string", (value: unknown) => value is string];
     export let path: readonly ["a path: a string that is not empty", (value: unknown) => boolean];
     export let texts: readonly ["an array of strings", (value: unknown) => value is string[]];
     let labels_1: readonly ["an object whose values are strings", (value: unknown) => boolean];

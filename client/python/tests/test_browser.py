@@ -24,7 +24,7 @@ from playwright.sync_api import sync_playwright
 from cloakroom import Client, install, sync
 from cloakroom import playwright as helpers
 from cloakroom.capture import Capture, running_browser
-from cloakroom.errors import LocalError, NotFound
+from cloakroom.errors import LocalError, NotFound, StorageStateWarning, Unavailable
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
 from cloakroom.tree import walk
 
@@ -92,6 +92,44 @@ def move(source: Path, target: Path) -> None:
     """What a save and a load on another machine do."""
     loader = transfer(source, walk(source, Capture("lean"), {}), target)
     install.complete(target, loader.loaded(), None)
+
+
+class Pretender:
+    """A browser that only notes the cookies that it is given."""
+
+    name = "firefox"
+
+    def __init__(self) -> None:
+        self.given = list[str]()
+
+    def launch_persistent_context(self, *_: object, **__: object) -> Any:
+        return self
+
+    def add_cookies(self, cookies: list[Any]) -> None:
+        self.given += [f"{cookie['name']}={cookie['value']}" for cookie in cookies]
+
+
+class AsyncPretender:
+    """The same for asyncio."""
+
+    name = "firefox"
+
+    def __init__(self) -> None:
+        self._inner = Pretender()
+        self.given = self._inner.given
+
+    async def launch_persistent_context(self, *_: object, **__: object) -> Any:
+        return self
+
+    async def add_cookies(self, cookies: list[Any]) -> None:
+        self._inner.add_cookies(cookies)
+
+
+def state_of(value: str) -> bytes:
+    """One cookie that a profile keeps, and one that it does not."""
+    common = {"value": value, "domain": "a.test", "path": "/", "httpOnly": True, "secure": False, "sameSite": "Lax"}
+    cookies = [{"name": "passing", "expires": -1, **common}, {"name": "lasting", "expires": 1_900_000_000, **common}]
+    return json.dumps({"cookies": cookies, "origins": []}).encode()
 
 
 @asynccontextmanager
@@ -239,6 +277,86 @@ async def test_a_mounted_session_is_not_touched_between_two_browsers(
                 await context.close()
     finally:
         running.stop()
+
+
+async def test_open_context_put_state(tmp_path: Path) -> None:
+    running = Daemon(tmp_path / "data")
+    try:
+        async with Client(running.target) as client:
+            session = (await client.sessions.create("b")).session.id
+            (tmp_path / "p").mkdir()
+
+            def opened_sync(place: Path, options: dict[str, Any]) -> list[str]:
+                pretender: Any = Pretender()
+                with sync.Client(running.target) as waiting:
+                    helpers.open_context_sync(waiting, session, pretender, place, **options)
+                given: list[str] = pretender.given
+                return given
+
+            async def opened(**options: Any) -> list[str]:
+                browser: Any = AsyncPretender()
+                await helpers.open_context(client, session, browser, tmp_path / "p", **options)
+                assert await asyncio.to_thread(opened_sync, tmp_path / "q", options) == browser.given
+                given: list[str] = browser.given
+                return given
+
+            async def save(state: bytes | None = None) -> str:
+                (tmp_path / "p" / "prefs.js").write_bytes(os.urandom(8))
+                return (await client.save(session, tmp_path / "p", storage_state=state)).snapshot.id
+
+            assert await opened() == [], "nothing yet"
+            await client.sessions.storage_state.put(session, state_of("put"))
+            assert await opened() == ["passing=put", "lasting=put"], "a fresh profile has no cookie of its own"
+            assert (tmp_path / "p").is_dir(), "the empty directory is there, for the browser"
+            bare = await save()
+            assert await opened() == ["passing=put"], "the profile has the other one"
+            good = await save(state_of("saved"))
+            assert await opened() == ["passing=saved"]
+            with pytest.warns(StorageStateWarning):
+                await save()
+            assert await opened() == [], "what came with the snapshot before is older than the profile"
+            await save(state_of("saved too"))
+            await client.sessions.storage_state.put(session, state_of("newer"))
+            assert await opened() == ["passing=saved too"], "what was saved with the profile is of the same moment"
+            assert await opened(snapshot_id=bare) == [], "what was put since is not of a former snapshot"
+            await opened()
+            with pytest.warns(StorageStateWarning):
+                await save()
+            assert await opened() == ["passing=newer"], "but it is of a head that has none"
+
+            await client.restore(session, snapshot_id=good)
+            assert await opened() == ["passing=saved"]
+            with pytest.warns(StorageStateWarning):
+                await save()
+            assert await opened() == [], "what came with a restore is older than the profile too"
+    finally:
+        running.stop()
+
+
+async def test_an_empty_directory_is_there_again_when_nothing_came(tmp_path: Path) -> None:
+    running = Daemon(tmp_path / "data")
+    try:
+        async with Client(running.target, patience=0.5, timeout=2) as client:
+            session = (await client.sessions.create("b")).session.id
+            (tmp_path / "p").mkdir()
+            browser: Any = AsyncPretender()
+            with pytest.raises(NotFound):
+                await helpers.open_context(client, "never-was", browser, tmp_path / "p")
+            assert list((tmp_path / "p").iterdir()) == []
+            real = client.load
+
+            async def load(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    return await real(*args, **kwargs)
+                finally:
+                    running.kill()
+
+            client.load = load  # type: ignore[method-assign]
+            with pytest.raises(Unavailable):  # it is fresh, but whether a storage state was put nobody says
+                await helpers.open_context(client, session, browser, tmp_path / "p")
+            assert list((tmp_path / "p").iterdir()) == []
+    finally:
+        running.kill()
 
 
 async def test_a_profile_of_a_killed_browser_still_opens(chromium: str, site: str, tmp_path: Path) -> None:

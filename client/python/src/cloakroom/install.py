@@ -126,7 +126,8 @@ class Workshop:
             else:
                 sidecar.entries.update(complete(self.work, loaded, source))
                 self._check()  # that took its time: again right before
-                there = os.path.lexists(top)
+                # Without `replace`, what has appeared since that look stays too.
+                there = self._replace and os.path.lexists(top)
                 with self._taken_away() as former:
                     if not there:
                         self._appear()

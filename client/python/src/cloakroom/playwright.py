@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import LocalError, ProfileEmpty
+from .errors import CloakroomError, LocalError, ProfileEmpty
 from .sessions import State, state_bytes
 from .sidecar import Sidecar
 
@@ -47,18 +47,25 @@ async def open_context(
 ) -> "async_api.BrowserContext":
     """Loads a session's profile and opens a persistent context on it, with its session cookies.
 
-    A session in which nothing was saved yet starts with a fresh profile. What is at `directory` gives way if it is a
-    profile of this session, as its sidecar says, or empty; anything else is refused with TARGET_EXISTS. `replace` says
-    otherwise: with True whatever is there gives way, with False nothing. `options` are those of Playwright's
-    `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or `viewport`.
+    The session cookies come from the storage state that was saved with the snapshot. If the head was saved without one,
+    they come from one that was put into the session by itself, if there is one. A session in which nothing was saved
+    yet starts with a fresh profile, which gets all cookies of a storage state that was put.
+
+    What is at `directory` gives way if it is a profile of this session, as its sidecar says, or empty; anything else is
+    refused with TARGET_EXISTS. `replace` says otherwise: with True whatever is there gives way, with False nothing.
+    `options` are those of Playwright's `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or
+    `viewport`.
     """
-    state = None
+    loaded = None
     with _place(client._connection.namespace, session_id, directory, replace) as given:
         loaded = await client.load(
             session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True
         )
-        state = loaded.storage_state
-    return await launch(browser_type, directory, storage_state=state, args=args, **options)
+    state = loaded.storage_state if loaded else None
+    if state is None and not snapshot_id:
+        state = await _put_state(client, session_id)
+    cookies = session_cookies(state) if loaded else _cookies(state)
+    return await _launch(browser_type, directory, cookies, args, options)
 
 
 def open_context_sync(
@@ -73,11 +80,14 @@ def open_context_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `open_context`."""
-    state = None
+    loaded = None
     with _place(client._inner._connection.namespace, session_id, directory, replace) as given:
         loaded = client.load(session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True)
-        state = loaded.storage_state
-    return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
+    state = loaded.storage_state if loaded else None
+    if state is None and not snapshot_id:
+        state = client._loop.run(_put_state(client._inner, session_id))
+    cookies = session_cookies(state) if loaded else _cookies(state)
+    return _launch_sync(browser_type, directory, cookies, args, options)
 
 
 async def launch(
@@ -92,16 +102,7 @@ async def launch(
 
     `options` are those of `launch_persistent_context`.
     """
-    mend(directory)
-    context = await browser_type.launch_persistent_context(
-        Path(directory), args=_flags(browser_type.name, args), **options
-    )
-    try:
-        await restore(context, storage_state)
-    except BaseException:
-        await context.close()
-        raise
-    return context
+    return await _launch(browser_type, directory, session_cookies(storage_state), args, options)
 
 
 def launch_sync(
@@ -113,14 +114,7 @@ def launch_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `launch`."""
-    mend(directory)
-    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
-    try:
-        restore_sync(context, storage_state)
-    except BaseException:
-        context.close()
-        raise
-    return context
+    return _launch_sync(browser_type, directory, session_cookies(storage_state), args, options)
 
 
 async def capture(context: "async_api.BrowserContext") -> bytes:
@@ -147,6 +141,10 @@ def restore_sync(context: "sync_api.BrowserContext", storage_state: State | None
 
 def session_cookies(storage_state: State | None) -> list[Any]:
     """The cookies of a storage state that a profile does not keep, as `add_cookies` takes them."""
+    return [cookie for cookie in _cookies(storage_state) if cookie.get("expires", -1) == -1]
+
+
+def _cookies(storage_state: State | None) -> list[Any]:
     if not storage_state:
         return []
     state: Any = storage_state
@@ -154,12 +152,11 @@ def session_cookies(storage_state: State | None) -> list[Any]:
         if not isinstance(state, Mapping):
             state = json.loads(state)
         cookies: Iterable[Mapping[str, Any]] = state["cookies"]
-        chosen = [cookie for cookie in cookies if cookie.get("expires", -1) == -1]
+        return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in map(dict, cookies)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LocalError(
             f"this is no storage state of Playwright's: {type(error).__name__}", reason="STATE_UNUSABLE"
         ) from None
-    return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in chosen]
 
 
 def mend(directory: str | os.PathLike[str]) -> None:
@@ -188,7 +185,8 @@ def browser_of(given: Any) -> Any:
 def _place(namespace: str, session_id: str, directory: str | os.PathLike[str], replace: bool | None) -> Iterator[bool]:
     """Says whether what is at a directory gives way to a load; where nothing was saved yet, nothing needs to.
 
-    An empty directory is taken away for the load, so that nothing that appears in it is lost. If that fails it is back.
+    An empty directory is taken away for the load, so that nothing that appears in it is lost. If nothing comes in its
+    place it is back.
     """
     top, taken = Path(directory).absolute(), False
     if replace is None:
@@ -198,15 +196,70 @@ def _place(namespace: str, session_id: str, directory: str | os.PathLike[str], r
         replace = os.path.lexists(top) and Sidecar.read(top, namespace, session_id) is not None
     try:
         yield replace
-    except ProfileEmpty:
+    except BaseException as error:
+        if taken:
+            top.mkdir(mode=0o700, exist_ok=True)
+        if not isinstance(error, ProfileEmpty):
+            raise
         if top.is_dir() and any(top.iterdir()):
             advice = f"{top} is not empty: a fresh profile needs a fresh directory"
             message = f"nothing was saved in session {session_id} yet, and {advice}"
             raise LocalError(message, reason="TARGET_EXISTS") from None
-    except BaseException:
-        if taken:
-            top.mkdir(mode=0o700, exist_ok=True)
+
+
+async def _put_state(client: "asynchronous.Client", session_id: str) -> bytes | None:
+    """The storage state that was put into a session by itself.
+
+    One that came with a save or a restore belongs to that snapshot's profile: for a later one its cookies are too old.
+    """
+    session = (await client.sessions.get(session_id)).session
+    if not session.storage_state_revision or session.storage_state_saved:
+        return None
+    try:
+        return (await client.sessions.storage_state.get(session_id)).storage_state
+    except CloakroomError as error:
+        # A save or a restore has taken its place a moment ago: what is put is never too large for this call.
+        if error.reason in ("STORAGE_STATE_NOT_FOUND", "STORAGE_STATE_TOO_LARGE"):
+            return None
         raise
+
+
+async def _launch(
+    browser_type: "async_api.BrowserType",
+    directory: str | os.PathLike[str],
+    cookies: list[Any],
+    args: Sequence[str],
+    options: Mapping[str, Any],
+) -> "async_api.BrowserContext":
+    mend(directory)
+    context = await browser_type.launch_persistent_context(
+        Path(directory), args=_flags(browser_type.name, args), **options
+    )
+    try:
+        if cookies:
+            await context.add_cookies(cookies)
+    except BaseException:
+        await context.close()
+        raise
+    return context
+
+
+def _launch_sync(
+    browser_type: "sync_api.BrowserType",
+    directory: str | os.PathLike[str],
+    cookies: list[Any],
+    args: Sequence[str],
+    options: Mapping[str, Any],
+) -> "sync_api.BrowserContext":
+    mend(directory)
+    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
+    try:
+        if cookies:
+            context.add_cookies(cookies)
+    except BaseException:
+        context.close()
+        raise
+    return context
 
 
 def _flags(browser: str, args: Sequence[str]) -> list[str]:
