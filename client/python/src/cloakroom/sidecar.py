@@ -199,6 +199,22 @@ def holds(directory: Path, entries: Mapping[str, Entry], policy: str | None) -> 
     return False
 
 
+def unsaved(directory: Path, entries: Mapping[str, Entry], policy: str) -> bool:
+    """Whether a directory has anything that these entries do not: a file or link that differs, is new or is gone.
+
+    What does not travel under the policy does not count, nor do the attributes of directories.
+    """
+    rules = _Known(policy, entries)
+    with suppress(LocalError, LookupError):
+        found = walk(directory, rules, entries)
+        pairs = [(found.get(path), entry) for path, entry in entries.items()]
+        return any(
+            now is None or now.kind != entry.kind or (entry.kind != DIRECTORY and now.differs(entry))
+            for now, entry in pairs
+        )
+    return True
+
+
 def beside(directory: Path, purpose: str) -> Path:
     """A name beside a directory that nobody else has, on the same file system."""
     return directory.with_name(f".{directory.name}.{purpose}-{uuid.uuid4().hex[:12]}")
