@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, Self, TypeVar
 
 from .capture import running_browser
-from .disk import clone
+from .disk import clone, ended
 from .errors import LocalError
 from .sidecar import Sidecar, holds
 from .tree import DIRECTORY, FILE, LINK, Entry, changing, file_system, restat, stat_key
@@ -61,15 +61,11 @@ class Workshop:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        closing, cancelled = asyncio.ensure_future(self.run(self._close)), False
-        while not closing.done():  # who is cancelled, however often, has nothing that goes on writing
-            try:
-                await asyncio.wait([closing])
-            except asyncio.CancelledError:
-                cancelled = True
-        self._thread.shutdown(wait=False)
-        if cancelled:
-            raise asyncio.CancelledError
+        closing = asyncio.ensure_future(self.run(self._close))
+        try:
+            await ended(closing)  # who is cancelled, however often, has nothing that goes on writing
+        finally:
+            self._thread.shutdown(wait=False)
         closing.result()
 
     def _open(self) -> None:
