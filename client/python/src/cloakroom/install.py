@@ -92,7 +92,8 @@ class Workshop:
             return
         if not self._replace:
             advice = "load into another directory, or say replace=True"
-            raise LocalError(f"{top} is there already: {advice}", reason="TARGET_EXISTS")
+            told = f" (it is the profile of {note.whose})" if (note := Sidecar.found(top)) else ""
+            raise LocalError(f"{top} is there already{told}: {advice}", reason="TARGET_EXISTS")
         if top.is_symlink() or not top.is_dir():
             raise LocalError(f"{top} is not a directory and will not be replaced", reason="TARGET_EXISTS")
         if process := running_browser(top):

@@ -120,5 +120,5 @@ async def _check_fresh(client: "asynchronous.Client", session_id: str, top: Path
     note = await asyncio.to_thread(Sidecar.found, top)
     found = f"{top} holds something: save it if that is the login, or launch on it, or choose another directory"
     if note and not note.of(link.namespace, session_id):
-        found = f"{top} is the profile of session {note.session_id}: choose another directory"
+        found = f"{top} is the profile of {note.whose}: choose another directory"
     raise LocalError(f"nothing was saved in session {session_id} yet, and {found}", reason="TARGET_EXISTS") from None

@@ -46,6 +46,11 @@ class Sidecar:
         """Where the sidecar of a directory is: beside it."""
         return directory.with_name(directory.name + ".cloakroom.json")
 
+    @property
+    def whose(self) -> str:
+        """The session, in the words of an error."""
+        return f"session {self.session_id}{f' in namespace {self.namespace}' if self.namespace else ''}"
+
     def of(self, namespace: str, session_id: str) -> bool:
         """Whether it is of that session."""
         return (self.namespace, self.session_id) == (namespace, session_id)
