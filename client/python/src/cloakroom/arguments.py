@@ -56,6 +56,8 @@ def look(name: str, value: Any, hint: Any) -> Any:
     """The value of an argument, if it may be one; of several, all of them, so that none is missed."""
     if get_origin(hint) in _SEVERAL and not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable):
         value = tuple(value)
+    if name == "storage_state" and isinstance(value, os.PathLike):
+        raise wrong(name, value, "takes the JSON itself, not a path: give what the file holds")
     if not _fits(name, value, hint):
         raise wrong(name, value, f"must be {_told(hint)}")
     return value

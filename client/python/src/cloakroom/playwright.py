@@ -143,7 +143,7 @@ def _cookies(storage_state: State | None) -> list[Any]:
     state: Any = storage_state
     try:
         if not isinstance(state, Mapping):
-            state = json.loads(state)
+            state = json.loads(state_bytes(state))
         cookies: Iterable[Mapping[str, Any]] = state["cookies"]
         return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in map(dict, cookies)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
