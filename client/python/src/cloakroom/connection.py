@@ -154,6 +154,7 @@ class Connection:
         The same goes for the reasons in `also`. It is told why it failed before.
         """
         previous: CloakroomError | None = None
+        self._channel.check()
         for attempt in range(_ATTEMPTS):
             try:
                 if isinstance(previous, Unavailable):

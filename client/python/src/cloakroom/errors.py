@@ -224,6 +224,11 @@ _CAUSES = [
 _NOT_GRPC = re.compile("http2? header with status: [1-4]|content-type", re.IGNORECASE)
 
 
+def closed(target: str) -> LocalError:
+    """A call to a client that was closed before."""
+    return LocalError(f"this client of {target} was closed: make another one", reason="CLOSED")
+
+
 def unreachable(target: str, seconds: float, details: str) -> Unavailable:
     """There is no connection to a daemon; `details` is what gRPC says of it."""
     known = ((cause, advice) for pattern, cause, advice in _CAUSES if pattern.search(details))
