@@ -5,7 +5,8 @@ import { randomUUID } from 'node:crypto';
 import { Connection } from './connection.js';
 import { History } from './history.js';
 import { date, short } from './messages.js';
-import { CALL, CLIENT, LOAD, REQUEST, SAVE, TLS, WATCH, check, checkOptions } from './options.js';
+import { mount, pruneMounts } from './mount.js';
+import { CALL, CLIENT, LOAD, MOUNT, PRUNE, REQUEST, SAVE, TLS, WATCH, check, checkOptions } from './options.js';
 import { load, save } from './profiles.js';
 import { Sessions } from './sessions.js';
 import { saveStatus } from './transfers.js';
@@ -84,6 +85,30 @@ export class Client extends History {
   async save(sessionId, directory, options = {}) {
     check('save', { sessionId, directory }, options, SAVE);
     return save(this.connection, sessionId, directory, options);
+  }
+
+  /**
+   * Gives a session's profile in a directory of this machine that nobody else has until it is released. Where that is still the head, nothing travels; else only what differs. A session in which
+   * nothing was saved yet gets an empty one.
+   *
+   * @param {string} sessionId
+   * @param {import('./mount.js').MountOptions} [options]
+   * @returns {Promise<import('./mount.js').Mount>}
+   */
+  async mount(sessionId, options = {}) {
+    check('mount', { sessionId }, options, MOUNT);
+    return mount(this, sessionId, options);
+  }
+
+  /**
+   * Removes the directories of mounts, of all sessions, that nobody has and nobody has used for a while.
+   *
+   * @param {import('./mount.js').PruneOptions} [options]
+   * @returns {Promise<import('./mount.js').Pruned>}
+   */
+  async pruneMounts(options = {}) {
+    check('pruneMounts', {}, options, PRUNE);
+    return pruneMounts(options);
   }
 
   /**

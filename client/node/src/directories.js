@@ -7,9 +7,10 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { asidesOf, claimWorkspace, leave, release, sweep, unfinished } from './asides.js';
+import { capture } from './capture.js';
 import { LocalError } from './errors.js';
 import { forgetSidecar, isOf, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
-import { TICK_MS, liveBrowser, lstat, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
+import { TICK_MS, hasAttributes, kindOf, liveBrowser, lstat, namesIn, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
 import { look } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -100,25 +101,63 @@ export async function intact(directory, sessionId, namespace) {
 }
 
 /**
- * @param {string} target
- * @returns {string} a new directory beside it, in which a load is put together: to be closed
+ * Looks whether a directory that holds a snapshot is just as a load of it would leave it, and its sidecar says so: nothing was touched, and what is there besides does not travel, such
+ * as caches.
+ *
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {boolean}
  */
-export function makeWorkspace(target) {
-  fs.mkdirSync(path.dirname(target), { recursive: true });
-  const workspace = claimWorkspace(target);
-  sweep(target, workspace, false);
-  return workspace;
+export function isUntouched({ directory, entries }, policy) {
+  const keeps = capture({ policy: policy === 'default' || policy === 'lean' ? policy : 'full' });
+  const parents = [''];
+  for (const entry of entries.values()) {
+    const { kind, path: name, seen, stat } = entry;
+    // Looked at once more, because the answer took a while.
+    if (signatureAt(`${directory}/${name}`) !== seen) return false;
+    if (stat ? seen !== stat : kind !== 'link' && !hasAttributes(`${directory}/${name}`, entry)) return false;
+    if (kind === 'directory') parents.push(`${name}/`);
+  }
+  const strays = parents.flatMap((parent) => namesIn(`${directory}/${parent}`).map((name) => parent + name)).filter((name) => !entries.has(name));
+  return !strays.some((name) => keeps(name) && kindOf(lstat(`${directory}/${name}`)));
 }
 
-/**
- * Removes the workspace of a load that has ended, unless it holds the only former directory because that could not be put back.
- *
- * @param {string} workspace
- * @param {string} target
- */
-export function closeWorkspace(workspace, target) {
-  if (!lstat(sidecarPath(target)) && lstat(`${workspace}/old/tree`)) leave(workspace);
-  else release(workspace);
+/** A directory beside a target in which a load is put together. It is made when it is first asked for, so that a load that finds everything in place touches nothing. */
+export class Workspace {
+  /** @type {string | undefined} */
+  #made;
+
+  /** @param {string} target */
+  constructor(target) {
+    this.target = target;
+  }
+
+  /** @returns {string} where it is */
+  open() {
+    if (this.#made === undefined) {
+      fs.mkdirSync(path.dirname(this.target), { recursive: true });
+      this.#made = claimWorkspace(this.target);
+      sweep(this.target, this.#made, false);
+    }
+    return this.#made;
+  }
+
+  /**
+   * Clears away what dead loads have left beside the target, if there is something.
+   *
+   * @param {boolean} whole whether the target is known to be so
+   */
+  tidy(whole) {
+    if (asidesOf(this.target).some((name) => name !== this.#made)) sweep(this.target, this.open(), whole);
+  }
+
+  /** Removes it, unless it holds the only former directory because that could not be put back. */
+  close() {
+    const made = this.#made;
+    if (made === undefined) return;
+    if (!lstat(sidecarPath(this.target)) && lstat(`${made}/old/tree`)) leave(made);
+    else release(made);
+  }
 }
 
 /**

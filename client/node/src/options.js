@@ -94,6 +94,15 @@ export const LOAD = kinds({
   progress: 'callback',
   signal: 'signal',
 });
+export const MOUNT = kinds({
+  root: 'path',
+  snapshotId: 'text',
+  withStorageState: 'flag',
+  minRevision: 'count',
+  progress: 'callback',
+  signal: 'signal',
+});
+export const PRUNE = kinds({ olderThanSeconds: 'seconds', root: 'path', signal: 'signal' });
 export const TLS = kinds({ ca: 'pem', cert: 'pem', key: 'pem', serverName: 'text' });
 export const CLIENT = kinds({
   namespace: 'text',

@@ -20,7 +20,8 @@ import { manifestRoot } from '../src/tree.js';
 import { cookies } from '../support/cookies.js';
 import { Daemon, nowhere, served, unheard } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
-import { picture, temporary } from '../support/trees.js';
+import { parts } from '../support/scenarios.js';
+import { picture, temporary, write } from '../support/trees.js';
 
 /** @typedef {import('../src/index.js').WatchEvent} WatchEvent */
 /** @typedef {import('../src/index.js').Change} Change */
@@ -81,19 +82,6 @@ async function refusedHere(t, sessionId, reason, call) {
   assert.equal(heard(), 0);
   assert.ok((await failure(lonely.sessions.get(sessionId))) instanceof Unavailable && heard() > 0, 'it would have been heard');
   return error;
-}
-
-/**
- * @param {string} directory made here
- * @param {Record<string, string | Buffer>} files
- * @returns {string}
- */
-function write(directory, files) {
-  for (const [name, content] of Object.entries(files)) {
-    fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
-    fs.writeFileSync(`${directory}/${name}`, content);
-  }
-  return directory;
 }
 
 /**
@@ -1182,8 +1170,9 @@ scenario('invalidate', async (t) => {
 });
 
 test('every scenario of the shared list has its test, and no other', () => {
-  const page = fs.readFileSync(new URL('../../scenarios.md', import.meta.url), 'utf8');
-  const listed = [...page.matchAll(/^- `([a-z0-9-]+)`:/gm)].map(([, name]) => name);
+  // Those of mounts are in `mount.test.js`.
+  const sections = parts().filter(([title]) => title !== 'Mount');
+  const listed = sections.flatMap(([, names]) => names);
   assert.ok(listed.length > 40);
   assert.deepEqual(scenarios, listed);
 });

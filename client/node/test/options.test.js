@@ -35,6 +35,8 @@ const verbs = /** @type {Record<string, (options: any) => Promise<any> | any>} *
   'sessions.storageState.put': (options) => storageState.put('s', state, options),
   load: (options) => client.load('s', nowhere, options),
   save: (options) => client.save('s', nowhere, options),
+  mount: (options) => client.mount('s', options),
+  pruneMounts: (options) => client.pruneMounts(options),
   saveStatus: (options) => client.saveStatus('s', 'u', options),
   snapshots: (options) => client.snapshots('s', options).next(),
   snapshot: (options) => client.snapshot('s', options),
@@ -103,6 +105,30 @@ test('every verb refuses an option that it does not know, by name, and says whic
     () => new Client('127.0.0.1:1', /** @type {any} */ ({ tls: { caFile: 'x' } })),
     /no option tls\.caFile: choose from ca, cert, key, serverName/,
   );
+});
+
+test('a mount refuses what it cannot take before it makes a directory', async (t) => {
+  const root = `${temporary(t)}/root`;
+  await isRefused(
+    client.mount('s', /** @type {any} */ ({ root, directory: 'x' })),
+    'mount: there is no option directory: choose from root, snapshotId,',
+  );
+  await isRefused(client.mount('s', { root: '' }), 'mount: root is empty, and must be a path');
+  await isRefused(client.mount(/** @type {any} */ (7), { root }), 'mount: sessionId is the number 7, and must be a string');
+  await isRefused(client.mount('a/b', { root }), 'mount: sessionId is "a/b", and must be 1 to 128 of');
+  await isRefused(
+    new Client('127.0.0.1:1', { namespace: '..' }).mount('s', { root }),
+    `mount: the client's namespace is "..", and must be 1 to 63 of`,
+  );
+  await isRefused(
+    client.pruneMounts({ root, olderThanSeconds: -1 }),
+    'pruneMounts: olderThanSeconds is the number -1, and must be a number of seconds',
+  );
+  await isRefused(
+    client.pruneMounts(/** @type {any} */ ({ olderThan: '7d' })),
+    'pruneMounts: there is no option olderThan: choose from olderThanSeconds,',
+  );
+  assert.ok(!fs.existsSync(root));
 });
 
 test('what is of another type than it must be is refused by name, and not shown', async () => {

@@ -273,3 +273,74 @@ test('a login that is opened and saved goes on elsewhere', async (t) => {
   assert.deepEqual(await at(again, url, 'state()'), { cookies: { persistent: 'ann', session: 'ann' }, local: 'ann', indexed: 'ann' });
   await again.close();
 });
+
+test('a login on a mount goes on in the next one', async (t) => {
+  const root = temporary(t);
+  const url = await site(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const first = await client.mount(id, { root });
+  const began = await first.openContext(chromium, options);
+  await at(began, url, 'login("ann")');
+  assert.equal((await failure(first.openContext(chromium, options))).reason, 'PROFILE_BUSY');
+  const { snapshot, warnings } = await first.saveContext(began);
+  assert.deepEqual([snapshot.hasStorageState, snapshot.portability.quiesced, snapshot.portability.brand, warnings], [true, true, 'chromium', []]);
+  const everything = { cookies: { persistent: 'ann', session: 'ann' }, local: 'ann', indexed: 'ann' };
+  const again = await first.openContext(chromium, options);
+  assert.deepEqual(await at(again, url, 'state()'), everything, 'a mount goes on with what it saved');
+  const storageState = await capture(again);
+  await again.close();
+  const saved = await first.save({ storageState });
+  await first.release();
+
+  const before = fs.statSync(`${first.directory}.cloakroom.json`, { bigint: true });
+  const second = await client.mount(id, { root });
+  assert.deepEqual([second.directory, second.snapshot?.id], [first.directory, saved.snapshot.id]);
+  assert.equal(
+    fs.statSync(`${second.directory}.cloakroom.json`, { bigint: true }).ctimeNs,
+    before.ctimeNs,
+    'a browser leaves nothing that would have it loaded anew',
+  );
+  const went = await second.openContext(chromium, options);
+  assert.deepEqual(await at(went, url, 'state()'), everything);
+  await at(went, url, 'login("bob")');
+  await went.close();
+  await second.discard();
+
+  const third = await client.mount(id, { root });
+  const last = await third.openContext(chromium, options);
+  assert.deepEqual(await at(last, url, 'state()'), everything, 'what was not saved is gone');
+  await last.close();
+  await third.release();
+});
+
+test('session cookies on a mount are those of the snapshot, or else those that were put into the session', async (t) => {
+  const root = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  await client.sessions.storageState.put(id, stateOf('put'));
+  const mount = await client.mount(id, { root });
+  const opened = async (/** @type {import('../src/index.js').Mount} */ on) => {
+    const browser = pretender();
+    await on.openContext(browser);
+    return browser.cookies;
+  };
+  assert.deepEqual(await opened(mount), ['session=put', 'persistent=put'], 'a fresh profile gets all');
+  fs.writeFileSync(`${mount.directory}/prefs.js`, '');
+  assert.deepEqual(await opened(mount), [], 'but one that has something is no longer fresh');
+  await mount.save();
+  assert.deepEqual(await opened(mount), ['session=put']);
+  await mount.save({ storageState: stateOf('saved') });
+  assert.deepEqual(await opened(mount), ['session=saved']);
+  for (const [given, message] of /** @type {const} */ ([
+    [{ storageState: stateOf('x') }, 'openContext has no option storageState'],
+    [{ snapshotId: 'x' }, 'openContext has no option snapshotId: it is for client.mount'],
+  ])) {
+    const error = await failure(mount.openContext(pretender(), given));
+    assert.ok(error instanceof Invalid && error.message.startsWith(message), error.message);
+  }
+  const misspelt = await failure(mount.saveContext(await pretender().launchPersistentContext(), /** @type {any} */ ({ portabilty: {} })));
+  assert.ok(misspelt instanceof Invalid && misspelt.message.startsWith('saveContext: there is no option portabilty'), misspelt.message);
+  await mount.release();
+  const next = await client.mount(id, { root, withStorageState: false });
+  assert.deepEqual([next.storageState, await opened(next)], [undefined, []]);
+  await next.release();
+});

@@ -55,6 +55,22 @@ export class Client extends History {
      */
     save(sessionId: string, directory: string, options?: import("./messages.js").SaveOptions): Promise<import("./messages.js").Saved>;
     /**
+     * Gives a session's profile in a directory of this machine that nobody else has until it is released. Where that is still the head, nothing travels; else only what differs. A session in which
+     * nothing was saved yet gets an empty one.
+     *
+     * @param {string} sessionId
+     * @param {import('./mount.js').MountOptions} [options]
+     * @returns {Promise<import('./mount.js').Mount>}
+     */
+    mount(sessionId: string, options?: import("./mount.js").MountOptions): Promise<import("./mount.js").Mount>;
+    /**
+     * Removes the directories of mounts, of all sessions, that nobody has and nobody has used for a while.
+     *
+     * @param {import('./mount.js').PruneOptions} [options]
+     * @returns {Promise<import('./mount.js').Pruned>}
+     */
+    pruneMounts(options?: import("./mount.js").PruneOptions): Promise<import("./mount.js").Pruned>;
+    /**
      * Says what became of a save.
      *
      * @param {string} sessionId

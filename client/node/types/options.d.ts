@@ -100,6 +100,26 @@ export namespace LOAD {
     let signal_3: "signal";
     export { signal_3 as signal };
 }
+export namespace MOUNT {
+    export let root: "path";
+    let snapshotId_1: "text";
+    export { snapshotId_1 as snapshotId };
+    let withStorageState_1: "flag";
+    export { withStorageState_1 as withStorageState };
+    let minRevision_2: "count";
+    export { minRevision_2 as minRevision };
+    let progress_2: "callback";
+    export { progress_2 as progress };
+    let signal_4: "signal";
+    export { signal_4 as signal };
+}
+export namespace PRUNE {
+    export let olderThanSeconds: "seconds";
+    let root_1: "path";
+    export { root_1 as root };
+    let signal_5: "signal";
+    export { signal_5 as signal };
+}
 export namespace TLS {
     let ca: "pem";
     let cert: "pem";
@@ -135,8 +155,8 @@ declare namespace ARGUMENTS {
     export let directory: "path";
     let uploadId_1: "text";
     export { uploadId_1 as uploadId };
-    let snapshotId_1: "text";
-    export { snapshotId_1 as snapshotId };
+    let snapshotId_2: "text";
+    export { snapshotId_2 as snapshotId };
     export let to: "text";
     let storageState_1: "document";
     export { storageState_1 as storageState };
@@ -164,7 +184,7 @@ declare namespace TYPES {
     export { tls_1 as tls };
     export let document: readonly ["what Playwright's storageState() gives, or that as JSON", (value: unknown) => boolean];
     export let callback: readonly ["a function", (value: unknown) => value is Function];
-    let signal_4: readonly ["an AbortSignal", (value: any) => boolean];
-    export { signal_4 as signal };
+    let signal_6: readonly ["an AbortSignal", (value: any) => boolean];
+    export { signal_6 as signal };
 }
 export {};

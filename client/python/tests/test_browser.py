@@ -523,6 +523,44 @@ async def test_open_context_put_state(tmp_path: Path) -> None:
         running.stop()
 
 
+async def test_a_fresh_context_that_refuses_its_cookies_is_closed(tmp_path: Path) -> None:
+    class Refusing(Pretender):
+        closed = False
+
+        def add_cookies(self, cookies: list[Any]) -> None:
+            raise ValueError(f"{len(cookies)} cookies")
+
+        def close(self) -> None:
+            self.closed = True
+
+    class AsyncRefusing(AsyncPretender):
+        def __init__(self) -> None:
+            self._inner: Refusing = Refusing()
+
+        async def close(self) -> None:
+            self._inner.close()
+
+    running = Daemon(tmp_path / "data")
+    try:
+        async with Client(running.target) as client:
+            session = (await client.sessions.create("b")).session.id
+            await client.sessions.storage_state.put(session, state_of("put"))
+            browser: Any = AsyncRefusing()
+            with pytest.raises(ValueError, match="2 cookies"):
+                await helpers.open_context(client, session, browser, tmp_path / "p")
+            assert browser._inner.closed
+
+        def synchronous() -> bool:
+            browser: Any = Refusing()
+            with sync.Client(running.target) as waiting, pytest.raises(ValueError, match="2 cookies"):
+                helpers.open_context_sync(waiting, session, browser, tmp_path / "p")
+            return bool(browser.closed)
+
+        assert await asyncio.to_thread(synchronous)
+    finally:
+        running.stop()
+
+
 async def test_an_empty_directory_is_there_again_when_nothing_came(tmp_path: Path) -> None:
     running = Daemon(tmp_path / "data")
     try:

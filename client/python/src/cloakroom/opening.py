@@ -55,9 +55,9 @@ def check_browser(browser_type: Any, *, waits: bool) -> None:
         raise wrong("browser_type", browser_type, f"must be a browser type of {module}, such as playwright.chromium")
 
 
-def check_context(context: Any) -> None:
-    """Refuses what is no browser context, such as a browser or a page."""
-    if not all(hasattr(context, name) for name in ("storage_state", "add_cookies")):
+def check_context(context: Any, able: str) -> None:
+    """Refuses what is no browser context, such as a browser or a page, which are not able to do this."""
+    if not hasattr(context, able):
         raise wrong("context", context, "must be a browser context, such as open_context gives")
 
 

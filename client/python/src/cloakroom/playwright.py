@@ -56,8 +56,10 @@ async def open_context(
     those of Playwright's `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or `viewport`.
     """
     check_arguments(client, session_id, browser_type, directory, snapshot_id, replace, options, waits=True)
-    cookies = await _loaded(client, session_id, directory, snapshot_id, replace)
-    return await _launch(browser_type, directory, cookies, args, options)
+    some, state = await _loaded(client, session_id, directory, snapshot_id, replace)
+    if some:
+        return await launch(browser_type, directory, storage_state=state, args=args, **options)
+    return await _adding(await launch(browser_type, directory, args=args, **options), state)
 
 
 def open_context_sync(
@@ -73,8 +75,10 @@ def open_context_sync(
 ) -> "sync_api.BrowserContext":
     """As `open_context`."""
     check_arguments(client, session_id, browser_type, directory, snapshot_id, replace, options, waits=False)
-    cookies = client._loop.run(_loaded(client._inner, session_id, directory, snapshot_id, replace))
-    return _launch_sync(browser_type, directory, cookies, args, options)
+    some, state = client._loop.run(_loaded(client._inner, session_id, directory, snapshot_id, replace))
+    if some:
+        return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
+    return _adding_sync(launch_sync(browser_type, directory, args=args, **options), state)
 
 
 async def launch(
@@ -90,7 +94,16 @@ async def launch(
     `options` are those of `launch_persistent_context`.
     """
     check_browser(browser_type, waits=True)
-    return await _launch(browser_type, directory, session_cookies(storage_state), args, options)
+    mend(directory)
+    context = await browser_type.launch_persistent_context(
+        Path(directory), args=_flags(browser_type.name, args), **options
+    )
+    try:
+        await restore(context, storage_state)
+    except BaseException:
+        await context.close()
+        raise
+    return context
 
 
 def launch_sync(
@@ -103,31 +116,38 @@ def launch_sync(
 ) -> "sync_api.BrowserContext":
     """As `launch`."""
     check_browser(browser_type, waits=False)
-    return _launch_sync(browser_type, directory, session_cookies(storage_state), args, options)
+    mend(directory)
+    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
+    try:
+        restore_sync(context, storage_state)
+    except BaseException:
+        context.close()
+        raise
+    return context
 
 
 async def capture(context: "async_api.BrowserContext") -> bytes:
     """The storage state of a context, as it is saved. Take it before the context is closed."""
-    check_context(context)
+    check_context(context, "storage_state")
     return state_bytes(await context.storage_state(indexed_db=True))
 
 
 def capture_sync(context: "sync_api.BrowserContext") -> bytes:
     """As `capture`."""
-    check_context(context)
+    check_context(context, "storage_state")
     return state_bytes(context.storage_state(indexed_db=True))
 
 
 async def restore(context: "async_api.BrowserContext", storage_state: State | None) -> None:
     """Adds the session cookies of a storage state to a context on a profile, which has everything else already."""
-    check_context(context)
+    check_context(context, "add_cookies")
     if cookies := session_cookies(storage_state):
         await context.add_cookies(cookies)
 
 
 def restore_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> None:
     """As `restore`."""
-    check_context(context)
+    check_context(context, "add_cookies")
     if cookies := session_cookies(storage_state):
         context.add_cookies(cookies)
 
@@ -180,13 +200,13 @@ async def _loaded(
     directory: str | os.PathLike[str],
     snapshot_id: str,
     replace: bool | None,
-) -> list[Any]:
-    """Loads a session's profile, if there is one; answers the cookies that a browser on it is to be given."""
+) -> tuple[bool, bytes | None]:
+    """Loads a session's profile; answers whether there is one, and the storage state with the cookies that go with it."""
     loaded = await load(client, session_id, Path(directory).absolute(), snapshot_id, replace)
     state = loaded.storage_state if loaded else None
     if state is None and not snapshot_id:
         state = await _put_state(client, session_id)
-    return session_cookies(state) if loaded else _cookies(state)
+    return loaded is not None, state
 
 
 async def _put_state(client: "asynchronous.Client", session_id: str) -> bytes | None:
@@ -206,19 +226,10 @@ async def _put_state(client: "asynchronous.Client", session_id: str) -> bytes | 
         raise
 
 
-async def _launch(
-    browser_type: "async_api.BrowserType",
-    directory: str | os.PathLike[str],
-    cookies: list[Any],
-    args: Sequence[str],
-    options: Mapping[str, Any],
-) -> "async_api.BrowserContext":
-    mend(directory)
-    context = await browser_type.launch_persistent_context(
-        Path(directory), args=_flags(browser_type.name, args), **options
-    )
+async def _adding(context: "async_api.BrowserContext", storage_state: State | None) -> "async_api.BrowserContext":
+    """Adds all cookies of a storage state to a context on a fresh profile; without them there is none."""
     try:
-        if cookies:
+        if cookies := _cookies(storage_state):
             await context.add_cookies(cookies)
     except BaseException:
         await context.close()
@@ -226,17 +237,9 @@ async def _launch(
     return context
 
 
-def _launch_sync(
-    browser_type: "sync_api.BrowserType",
-    directory: str | os.PathLike[str],
-    cookies: list[Any],
-    args: Sequence[str],
-    options: Mapping[str, Any],
-) -> "sync_api.BrowserContext":
-    mend(directory)
-    context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
+def _adding_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> "sync_api.BrowserContext":
     try:
-        if cookies:
+        if cookies := _cookies(storage_state):
             context.add_cookies(cookies)
     except BaseException:
         context.close()
