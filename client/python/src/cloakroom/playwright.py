@@ -201,7 +201,7 @@ async def _loaded(
     snapshot_id: str,
     replace: bool | None,
 ) -> tuple[bool, bytes | None]:
-    """Loads a session's profile; answers whether there is one, and the storage state with the cookies that go with it."""
+    """Loads a session's profile; answers whether there is one, and the storage state whose cookies go with it."""
     loaded = await load(client, session_id, Path(directory).absolute(), snapshot_id, replace)
     state = loaded.storage_state if loaded else None
     if state is None and not snapshot_id:
