@@ -429,6 +429,10 @@ async def test_wrong_arguments_are_named_before_anything_is_loaded(
                 helpers.restore_sync(thing, None)
         assert json.loads(await helpers.capture(page.context))["cookies"] == []
         await browser.close()
+        async with client.mount(session, root=tmp_path / "mounts") as mount:
+            browser_type: Any = right
+            with pytest.raises(LocalError, match=r"^storage_state is given: it must be left out"):
+                await mount.open_context(browser_type, storage_state=b"{}")
     assert (right.given, list(top.iterdir())) == ([], [])
     twin: Any = sync.Client(daemon.target)
     with twin, pytest.raises(LocalError, match=r"^client is of type Client: it must be a cloakroom\.Client"):

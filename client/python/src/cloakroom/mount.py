@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from . import playwright, slots
 from .arguments import checked
 from .errors import LocalError, ProfileEmpty
+from .opening import check_options
 from .profiles import Directory, Profiles, Progress
 from .results import LoadResult, PruneResult, SaveResult
 from .sessions import State, Ttl, duration, state_bytes
@@ -113,6 +114,7 @@ class Mount:
         Playwright's `launch_persistent_context`. Take the storage state with `playwright.capture` before the context is
         closed, and give it to `save` afterwards.
         """
+        check_options(options)
         kind = playwright.browser_of(browser)
         return await playwright.launch(kind, self.directory, storage_state=self.storage_state, args=args, **options)
 

@@ -40,6 +40,11 @@ def check_arguments(
     look("directory", directory, str | os.PathLike[str])
     look("snapshot_id", snapshot_id, str)
     look("replace", replace, bool | None)
+    check_options(options)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuses what is no option of `open_context`, although it is one of `launch`."""
     if "storage_state" in options:
         rule = "must be left out: the session's own is used; launch(…, storage_state=…) takes another one"
         raise LocalError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from . import client, mount, playwright, profiles, sessions, watch
 from .errors import LocalError
+from .opening import check_options
 from .v1 import invalidation_pb2, profile_pb2
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class Mount:
         **options: Any,
     ) -> "sync_api.BrowserContext":
         """As `cloakroom.Mount.open_context`."""
+        check_options(options)
         kind = playwright.browser_of(browser)
         return playwright.launch_sync(kind, self.directory, storage_state=self.storage_state, args=args, **options)
 
