@@ -364,6 +364,25 @@ async def test_what_does_not_travel_may_go(policy: str, gives_way: bool, daemon:
         assert caught.value.reason == "UNSAVED_CHANGES", "under this policy it travels"
 
 
+async def test_what_a_save_was_told_to_leave_out_is_not_new(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        (top / "big" / "deep").mkdir(parents=True)
+        for place in ("prefs.js", "dump.bin", "big/deep/f"):
+            (top / place).write_bytes(b"x")
+        await asyncio.sleep(0.02)  # more than a tick of the file system's clock
+        await client.save(session, top, exclude=["*.bin", "/big/**"])
+        (top / "big" / "more").mkdir()
+        await opened(client, session, top)
+        assert not (top / "big").exists(), "it is what was saved, and no more"
+        await client.save(session, top, exclude=["/big/**"])
+        (top / "big" / "deep").mkdir(parents=True)
+        (top / "big" / "deep" / "g").write_bytes(b"a login")
+        with pytest.raises(LocalError) as caught:
+            await opened(client, session, top)
+        assert caught.value.reason == "UNSAVED_CHANGES"
+
+
 async def test_a_live_browser_keeps_its_directory(daemon: Daemon, tmp_path: Path) -> None:
     async with Client(daemon.target) as client:
         session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"

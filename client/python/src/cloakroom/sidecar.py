@@ -7,6 +7,7 @@ The format is laid down in `client/vectors/README.md`.
 import binascii
 import json
 import os
+import stat
 import struct
 import time
 import uuid
@@ -204,14 +205,37 @@ def holds(directory: Path, entries: Mapping[str, Entry], policy: str | None) -> 
     return False
 
 
+class _Since(Capture):
+    """The rules of a policy for a directory in which nothing may be new since a moment, in ns of the file system's.
+
+    What is older than that and not known was left out by the globs of who saved it. A directory is no news by itself.
+    """
+
+    def __init__(self, policy: str, known: Container[str], directory: Path, moment: int) -> None:
+        super().__init__(policy if policy in policies() else "full")
+        self._known, self._directory, self._moment = known, directory, moment
+
+    def verdict(self, path: str) -> bool:
+        if path in self._known:
+            return True
+        with suppress(FileNotFoundError):
+            if super().verdict(path):
+                now = os.lstat(self._directory / path)
+                if stat.S_ISDIR(now.st_mode):
+                    return True
+                if now.st_ctime_ns >= self._moment and (stat.S_ISREG(now.st_mode) or stat.S_ISLNK(now.st_mode)):
+                    raise LookupError(path)
+        return False
+
+
 def unsaved(directory: Path, entries: Mapping[str, Entry], policy: str) -> bool:
-    """Whether a directory has anything that these entries do not: a file or link that differs, is new or is gone.
+    """Whether a directory is not what its sidecar says of it: a file or link differs, is new or is gone.
 
     What does not travel under the policy does not count, nor do the attributes of directories.
     """
-    rules = _Known(policy, entries)
-    with suppress(LocalError, LookupError):
-        found = walk(directory, rules, entries)
+    with suppress(OSError, LocalError, LookupError):
+        moment = os.stat(Sidecar.path(directory)).st_mtime_ns
+        found = walk(directory, _Since(policy, entries, directory, moment), entries)
         pairs = [(found.get(path), entry) for path, entry in entries.items()]
         return any(
             now is None or now.kind != entry.kind or (entry.kind != DIRECTORY and now.differs(entry))
