@@ -12,14 +12,13 @@ itself is only needed by the caller.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import CloakroomError, LocalError, ProfileEmpty
+from .errors import CloakroomError, LocalError
+from .opening import check_arguments, check_browser, check_context, load
 from .sessions import State, state_bytes
-from .sidecar import Sidecar
 
 if TYPE_CHECKING:
     from playwright import async_api, sync_api
@@ -51,22 +50,16 @@ async def open_context(
     they come from one that was put into the session by itself, if there is one. A session in which nothing was saved
     yet starts with a fresh profile, which gets all cookies of a storage state that was put.
 
-    What is at `directory` gives way if it is a profile of this session, as its sidecar says, or empty; anything else is
-    refused with TARGET_EXISTS. `replace` says otherwise: with True whatever is there gives way, with False nothing.
-    `options` are those of Playwright's `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or
-    `viewport`.
+    What is at `directory` gives way if it is empty, or a profile of this session, as its sidecar says, in which nothing
+    was changed since it was loaded or saved. One that was changed is refused with UNSAVED_CHANGES, anything else with
+    TARGET_EXISTS. `replace` says otherwise: with True whatever is there gives way, with False nothing. `options` are
+    those of Playwright's `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or `viewport`.
     """
-    loaded = None
-    with _place(client._connection.namespace, session_id, directory, replace) as given:
-        loaded = await client.load(
-            session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True
-        )
-    state = loaded.storage_state if loaded else None
-    if state is None and not snapshot_id:
-        state = await _put_state(client, session_id)
-    if loaded:
+    check_arguments(client, session_id, browser_type, directory, snapshot_id, replace, options, waits=True)
+    some, state = await _loaded(client, session_id, directory, snapshot_id, replace)
+    if some:
         return await launch(browser_type, directory, storage_state=state, args=args, **options)
-    return await _adding(await launch(browser_type, directory, args=args, **options), state)
+    return await adding(await launch(browser_type, directory, args=args, **options), state)
 
 
 def open_context_sync(
@@ -81,15 +74,11 @@ def open_context_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `open_context`."""
-    loaded = None
-    with _place(client._inner._connection.namespace, session_id, directory, replace) as given:
-        loaded = client.load(session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True)
-    state = loaded.storage_state if loaded else None
-    if state is None and not snapshot_id:
-        state = client._loop.run(_put_state(client._inner, session_id))
-    if loaded:
+    check_arguments(client, session_id, browser_type, directory, snapshot_id, replace, options, waits=False)
+    some, state = client._loop.run(_loaded(client._inner, session_id, directory, snapshot_id, replace))
+    if some:
         return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
-    return _adding_sync(launch_sync(browser_type, directory, args=args, **options), state)
+    return adding_sync(launch_sync(browser_type, directory, args=args, **options), state)
 
 
 async def launch(
@@ -104,6 +93,7 @@ async def launch(
 
     `options` are those of `launch_persistent_context`.
     """
+    check_browser(browser_type, waits=True)
     mend(directory)
     context = await browser_type.launch_persistent_context(
         Path(directory), args=_flags(browser_type.name, args), **options
@@ -125,6 +115,7 @@ def launch_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `launch`."""
+    check_browser(browser_type, waits=False)
     mend(directory)
     context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
     try:
@@ -137,22 +128,26 @@ def launch_sync(
 
 async def capture(context: "async_api.BrowserContext") -> bytes:
     """The storage state of a context, as it is saved. Take it before the context is closed."""
+    check_context(context, "storage_state")
     return state_bytes(await context.storage_state(indexed_db=True))
 
 
 def capture_sync(context: "sync_api.BrowserContext") -> bytes:
     """As `capture`."""
+    check_context(context, "storage_state")
     return state_bytes(context.storage_state(indexed_db=True))
 
 
 async def restore(context: "async_api.BrowserContext", storage_state: State | None) -> None:
     """Adds the session cookies of a storage state to a context on a profile, which has everything else already."""
+    check_context(context, "add_cookies")
     if cookies := session_cookies(storage_state):
         await context.add_cookies(cookies)
 
 
 def restore_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> None:
     """As `restore`."""
+    check_context(context, "add_cookies")
     if cookies := session_cookies(storage_state):
         context.add_cookies(cookies)
 
@@ -168,7 +163,7 @@ def _cookies(storage_state: State | None) -> list[Any]:
     state: Any = storage_state
     try:
         if not isinstance(state, Mapping):
-            state = json.loads(state)
+            state = json.loads(state_bytes(state))
         cookies: Iterable[Mapping[str, Any]] = state["cookies"]
         return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in map(dict, cookies)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -199,33 +194,22 @@ def browser_of(given: Any) -> Any:
     return getattr(given, "chromium", given)
 
 
-@contextmanager
-def _place(namespace: str, session_id: str, directory: str | os.PathLike[str], replace: bool | None) -> Iterator[bool]:
-    """Says whether what is at a directory gives way to a load; where nothing was saved yet, nothing needs to.
-
-    An empty directory is taken away for the load, so that nothing that appears in it is lost. If nothing comes in its
-    place it is back.
-    """
-    top, taken = Path(directory).absolute(), False
-    if replace is None:
-        with suppress(OSError):
-            top.rmdir()
-            taken = True
-        replace = os.path.lexists(top) and Sidecar.read(top, namespace, session_id) is not None
-    try:
-        yield replace
-    except BaseException as error:
-        if taken:
-            top.mkdir(mode=0o700, exist_ok=True)
-        if not isinstance(error, ProfileEmpty):
-            raise
-        if top.is_dir() and any(top.iterdir()):
-            advice = f"{top} is not empty: a fresh profile needs a fresh directory"
-            message = f"nothing was saved in session {session_id} yet, and {advice}"
-            raise LocalError(message, reason="TARGET_EXISTS") from None
+async def _loaded(
+    client: "asynchronous.Client",
+    session_id: str,
+    directory: str | os.PathLike[str],
+    snapshot_id: str,
+    replace: bool | None,
+) -> tuple[bool, bytes | None]:
+    """Loads a session's profile; answers whether there is one, and the storage state whose cookies go with it."""
+    loaded = await load(client, session_id, Path(directory).absolute(), snapshot_id, replace)
+    state = loaded.storage_state if loaded else None
+    if state is None and not snapshot_id:
+        state = await put_state(client, session_id)
+    return loaded is not None, state
 
 
-async def _put_state(client: "asynchronous.Client", session_id: str) -> bytes | None:
+async def put_state(client: "asynchronous.Client", session_id: str) -> bytes | None:
     """The storage state that was put into a session by itself.
 
     One that came with a save or a restore belongs to that snapshot's profile: for a later one its cookies are too old.
@@ -242,7 +226,7 @@ async def _put_state(client: "asynchronous.Client", session_id: str) -> bytes | 
         raise
 
 
-async def _adding(context: "async_api.BrowserContext", storage_state: State | None) -> "async_api.BrowserContext":
+async def adding(context: "async_api.BrowserContext", storage_state: State | None) -> "async_api.BrowserContext":
     """Adds all cookies of a storage state to a context on a fresh profile; without them there is none."""
     try:
         if cookies := _cookies(storage_state):
@@ -253,7 +237,8 @@ async def _adding(context: "async_api.BrowserContext", storage_state: State | No
     return context
 
 
-def _adding_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> "sync_api.BrowserContext":
+def adding_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> "sync_api.BrowserContext":
+    """As `adding`."""
     try:
         if cookies := _cookies(storage_state):
             context.add_cookies(cookies)
