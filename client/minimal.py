@@ -2,11 +2,11 @@
 """All of Cloakroom's profile protocol in one file: read this first if you port a client to another language.
 
     python client/minimal.py save SESSION DIR     DIR becomes the session's head; only what changed travels
-    python client/minimal.py load SESSION DIR     the head becomes DIR; only what differs from it travels
+    python client/minimal.py load SESSION DIR     the head becomes DIR, which must not be there yet, or be empty
 
-A client walks, hashes, diffs and saves; it loads, verifies and renames. With `--replace` another head, or a DIR that
-was changed, gives way. CLOAKROOM_TARGET names the daemon; `profile.proto` is the manual, and `client/vectors` has data
-to test every step against. A grown client also hashes only what changed, sends moved content as copies, patches in
+A client walks, hashes, diffs and saves; it loads, verifies and renames. With `--replace` another head, or what is in
+DIR, gives way. CLOAKROOM_TARGET names the daemon; `profile.proto` is the manual, and `client/vectors` has data to test
+every step against. A grown client also hashes only what changed, sends moved content as copies, packs data, patches in
 place, repeats what broke, carries the storage state, and refuses to save while a browser runs.
 """
 
@@ -20,24 +20,24 @@ import shutil
 import stat
 import struct
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
 from cloakroom.v1 import profile_pb2 as pb
-from cloakroom.v1.profile_pb2_grpc import ProfileServiceStub
+from cloakroom.v1.profile_pb2_grpc import ProfileServiceStub as Profiles
 from cloakroom.v1.session_pb2 import GetSessionRequest
-from cloakroom.v1.session_pb2_grpc import SessionServiceStub
+from cloakroom.v1.session_pb2_grpc import SessionServiceStub as Sessions
 
-LEAF, DIGEST = 4096, 16  # bytes of a file that are one leaf, and of a leaf's digest
-MESSAGE, MOST = 256 << 10, 240 * LEAF  # bytes to aim at in a message, and at most in its data
+LEAF, DIGEST, MESSAGE = 4096, 16, 256 << 10  # bytes of a file's leaf, of a leaf's digest, and of about one message
 FILE, DIRECTORY, LINK = pb.ENTRY_KIND_FILE, pb.ENTRY_KIND_DIRECTORY, pb.ENTRY_KIND_SYMLINK
 KINDS = {FILE: "file", DIRECTORY: "directory", LINK: "link"}
+ORIGIN = "os", "brand", "browser_version", "password_store"  # of a portability: what the next save hands on
 ASIDE = [".{}.cloakroom-load/former", ".{}.cloakroom-load/replaced", ".{}.loading-*/aside", "{}.cloakroom-*-*-*/old"]
 Tree = dict[str, tuple[pb.Entry, bytes]]  # a profile: of each path its entry and, of a file, its leaves' digests
 
@@ -112,12 +112,11 @@ def diff(top: Path, base: Tree, new: Tree) -> Iterator[tuple[str, Any, bytes]]:
 
 
 def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRecords]:
-    """Packs pieces into messages of about 256 KiB, with their data deflated where that pays."""
+    """Packs pieces into messages of about 256 KiB."""
     out, data, weight = pb.ProfileRecords(), bytearray(), 0
     for field, value, more in chain(pieces, [("end", "", b"")]):
         if weight and (field == "end" or weight + len(more) > MESSAGE):
-            out.data_size, packed = len(data), zlib.compress(data)
-            out.codec, out.data = (pb.CODEC_DEFLATE, packed) if len(packed) < len(data) else (pb.CODEC_RAW, bytes(data))
+            out.codec, out.data, out.data_size = pb.CODEC_RAW, bytes(data), len(data)
             yield out
             out, data, weight = pb.ProfileRecords(), bytearray(), 0
         if field != "end":
@@ -128,7 +127,7 @@ def messages(pieces: Iterable[tuple[str, Any, bytes]]) -> Iterator[pb.ProfileRec
 
 def save(channel: grpc.Channel, session: str, top: Path, *said: str, upload_id: str = "") -> pb.SaveProfileResponse:
     """SAVE: begin, records, end. Either all of it becomes the head, or nothing changed; once for one upload id."""
-    (*came_from, parent), base, origin = recall(top)
+    (*came_from, parent), base, origin, had_state = recall(top)
     left = [path for name in ASIDE for path in top.parent.glob(name.format(glob.escape(top.name)))]
     must(not left or top.with_name(f"{top.name}.cloakroom.json").exists(), f"LOAD_UNFINISHED: load it again ({left})")
     must(top.is_dir(), f"PROFILE_MISSING: there is no directory {top}")
@@ -136,62 +135,67 @@ def save(channel: grpc.Channel, session: str, top: Path, *said: str, upload_id: 
     must(own or "--replace" in said, f"OTHER_SESSION: {top} is of session {its}: save it there, or --replace")
     new = walk(top)
     must(new or "--force" in said, f"NOTHING_TO_SAVE: nothing in {top} belongs to a profile; --force saves even that")
-    if "--replace" in said:  # it becomes the head whatever that is; else what does not come from the head is refused
-        head = SessionServiceStub(channel).GetSession(GetSessionRequest(session_id=session)).session.head_snapshot_id
-        parent, base = head, base if own and parent == head else {}  # against nothing: all of it travels
-    begin = pb.SaveBegin(session_id=session, upload_id=upload_id or os.urandom(16).hex(), parent_snapshot_id=parent)
-    begin.portability.CopyFrom(pb.Portability(**origin, capture_policy="default"))
-    begin.full, begin.portability.quiesced = bool(parent and not base), not os.path.lexists(top / "SingletonLock")
-    records = (pb.SaveProfileRequest(records=part) for part in messages(diff(top, base, new)))
+    begin = pb.SaveBegin(session_id=session, upload_id=upload_id or os.urandom(16).hex(), portability=origin)
+    begin.portability.capture_policy, begin.portability.quiesced = "default", not os.path.lexists(top / "SingletonLock")
     end = pb.SaveProfileRequest(end=pb.SaveEnd(manifest_root=manifest_root(new)))
-    stream = chain([pb.SaveProfileRequest(begin=begin)], records, [end])
-    answer: pb.SaveProfileResponse = ProfileServiceStub(channel).SaveProfile(stream)
+    for tries_left in reversed(range(5 if "--replace" in said else 1)):
+        if "--replace" in said:  # it follows whatever is the head; else what does not come from that is refused
+            head = Sessions(channel).GetSession(GetSessionRequest(session_id=session)).session.head_snapshot_id
+            parent, base = head, base if own and parent == head else {}  # against nothing: all of it travels
+        begin.parent_snapshot_id, begin.full = parent, bool(parent and not base)
+        records = (pb.SaveProfileRequest(records=part) for part in messages(diff(top, base, new)))
+        stream = chain([pb.SaveProfileRequest(begin=begin)], records, [end])
+        try:
+            answer: pb.SaveProfileResponse = Profiles(channel).SaveProfile(stream)
+            break
+        except grpc.RpcError as failure:  # ABORTED: somebody was faster, so the head is another one now
+            if failure.code() != grpc.StatusCode.ABORTED or not tries_left:
+                raise
+    if had_state:
+        lost = "a storage state and this one does not: session cookies are no longer in what is loaded"
+        sys.stderr.write(f"warning: the snapshot that {top} came from carried {lost}\n")
     remember(session, top, answer.snapshot, new)
     return answer
 
 
 def load(channel: grpc.Channel, session: str, top: Path, *said: str) -> pb.LoadBegin:
     """LOAD: begin, records, end, built aside of the directory, which appears whole or not at all."""
-    there, held, base = gives_way(session, top, *said)
-    wanted = pb.LoadProfileRequest(session_id=session, have_snapshot_id=held, accept_codecs=[pb.CODEC_DEFLATE])
-    stream = ProfileServiceStub(channel).LoadProfile(wanted)
-    lab, note = top.with_name(f".{top.name}.loading-{os.urandom(8).hex()}"), top.with_name(f"{top.name}.cloakroom.json")
-    work, aside = lab / "new", lab / "aside"
-    work.mkdir(0o700, parents=True)
-    with (lab / "lock").open("w") as lock:
+    may_load(top, *said)
+    (*came_from, held), base, *_ = recall(top)
+    if came_from != ["", session] or not top.is_dir() or walk(top) != base:
+        held, base = "", {}  # only of what is as it was can a difference be taken
+    stream = Profiles(channel).LoadProfile(pb.LoadProfileRequest(session_id=session, have_snapshot_id=held))
+    top.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{top.name}.loading-", dir=top.parent) as lab, Path(lab, "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # nobody sweeps what a living process works in
+        work, aside = Path(lab, "new"), Path(lab, "aside")
+        work.mkdir(0o700)
+        begin: pb.LoadBegin = next(stream, pb.LoadProfileResponse()).begin
+        must(begin.base_snapshot_id in ("", held), "a difference to something that is not here")
+        new = build(stream, work, top, base if begin.base_snapshot_id else {})
+        may_load(top, *said)
+        if "--replace" in said and top.exists():  # RENAME: the old directory goes, after its note; the new one comes
+            aside.mkdir()  # with this here, and without a note, nothing is saved
+            top.with_name(f"{top.name}.cloakroom.json").unlink(missing_ok=True)
+            top.rename(aside / top.name)
         try:
-            begin: pb.LoadBegin = next(stream, pb.LoadProfileResponse()).begin
-            must(begin.base_snapshot_id in ("", held), "a difference to something that is not here")
-            new = build(stream, work, top, base if begin.base_snapshot_id else {})
-            must(gives_way(session, top, *said)[0] == there, f"TARGET_EXISTS: {top} came or went meanwhile")
-            aside.mkdir()  # RENAME: the old directory goes, after its note, and the new one takes its place
-            for place in (note, top) if there else (note,):
-                if place.exists():
-                    place.rename(aside / place.name)
             work.rename(top)  # never in place of a directory with something in it
-        except BaseException:
-            for place in (top, note):
-                if (aside / place.name).exists():
-                    (aside / place.name).rename(place)
-            shutil.rmtree(lab)
-            raise
-        remember(session, top, begin.snapshot, new)  # until then a save is refused
-    for path in top.parent.glob(f".{glob.escape(top.name)}.loading-*/lock"):  # this one, and those of killed loads
+        except OSError as failure:
+            must(False, f"TARGET_EXISTS: {top} came meanwhile, and stays: {failure}")
+        remember(session, top, begin.snapshot, new)
+    for path in top.parent.glob(f".{glob.escape(top.name)}.loading-*/lock"):  # of loads that were killed
         with suppress(OSError), path.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.parent)
     return begin
 
 
-def gives_way(session: str, top: Path, *said: str) -> tuple[bool, str, Tree]:
-    """Whether a directory is there, and what of it a difference can start from. Nothing is lost that was not saved."""
-    (*came_from, held), base, _ = recall(top)
-    there = os.path.lexists(top)
-    clean = there and came_from == ["", session] and walk(top) == base
-    must(clean or not there or "--replace" in said, f"TARGET_EXISTS: {top} is another's or changed: save or --replace")
-    must(not os.path.lexists(top / "SingletonLock"), f"PROFILE_BUSY: close the browser, or remove {top}/SingletonLock")
-    return (there, held, base) if clean else (there, "", {})
+def may_load(top: Path, *said: str) -> None:
+    """Refuses a place where something is that must not give way."""
+    if os.path.lexists(top):
+        must(top.is_dir() and not top.is_symlink(), f"TARGET_EXISTS: {top} is no directory, and is never replaced")
+        must("--replace" in said or not os.listdir(top), f"TARGET_EXISTS: {top} is there: load elsewhere, or --replace")
+        must(not os.path.lexists(top / "SingletonLock"), f"PROFILE_BUSY: end the browser or remove {top}/SingletonLock")
 
 
 def build(stream: Iterable[pb.LoadProfileResponse], work: Path, top: Path, base: Tree) -> Tree:
@@ -234,10 +238,7 @@ def start(entry: pb.Entry, work: Path, top: Path, base: Tree) -> pb.Entry:
 
 def fill(records: pb.ProfileRecords, named: list[pb.Entry], work: Path, top: Path, base: Tree) -> None:
     """Writes the leaves of a message: from its data, or copied from a file of the base."""
-    data, at = records.data, 0
-    must(records.data_size <= MOST, f"{records.data_size} bytes in one message")
-    if records.codec == pb.CODEC_DEFLATE:
-        data = zlib.decompressobj().decompress(data, records.data_size + 1)
+    data, at = records.data, 0  # never packed, for this client named no codec
     for run in records.runs:
         must(run.entry < len(named) and (not run.copy_path or run.copy_path in base), "leaves of something unknown")
         entry, first = named[run.entry], run.first_leaf * LEAF
@@ -253,34 +254,33 @@ def fill(records: pb.ProfileRecords, named: list[pb.Entry], work: Path, top: Pat
 def remember(session: str, top: Path, snapshot: pb.Snapshot, tree: Tree) -> None:
     """Keeps the manifest of a directory beside it for all clients, as client/vectors/README.md says, without `stat`."""
     entries = [
-        {"kind": KINDS[entry.kind], "path": path, "mode": entry.mode, "mtime_ns": str(entry.mtime_ns), "stat": ""}
-        | {"size": entry.size, "target": entry.symlink_target, "root": entry.root.hex()}
-        | {"leaves": base64.b64encode(leaves).decode()}
-        for path, (entry, leaves) in sorted(tree.items())
+        {"kind": KINDS[it.kind], "path": path, "mode": it.mode, "mtime_ns": str(it.mtime_ns), "size": it.size}
+        | {"target": it.symlink_target, "root": it.root.hex(), "leaves": base64.b64encode(leaves).decode(), "stat": ""}
+        for path, (it, leaves) in sorted(tree.items())
     ]
-    origin = {it: getattr(snapshot.portability, it) for it in ("os", "brand", "browser_version", "password_store")}
-    body = {"version": 1, "namespace": "", "session_id": session, "snapshot_id": snapshot.id, "origin": origin}
-    body |= {"manifest_root": manifest_root(tree).hex(), "entries": entries}
-    body |= {"storage_state": True} if snapshot.has_storage_state else {}
+    origin, root = {it: getattr(snapshot.portability, it) for it in ORIGIN}, manifest_root(tree).hex()
+    body = {"version": 1, "namespace": "", "session_id": session, "snapshot_id": snapshot.id, "manifest_root": root}
+    body |= {"origin": origin, "entries": entries} | ({"storage_state": True} if snapshot.has_storage_state else {})
     aside = top.with_name(f".{top.name}.sidecar-{os.urandom(8).hex()}")
     aside.touch(0o600)
     aside.write_text(json.dumps(body), encoding="utf-8")
     aside.rename(top.with_name(f"{top.name}.cloakroom.json"))
 
 
-def recall(top: Path) -> tuple[list[str], Tree, dict[str, Any]]:
-    """Namespace, session and snapshot that a directory came from, with its tree and origin then; empty if unknown."""
-    tree: Tree = {}
-    with suppress(OSError, ValueError, LookupError):
-        body = json.loads(top.with_name(f"{top.name}.cloakroom.json").read_text(encoding="utf-8"))
-        for item in body["entries"]:
-            entry = pb.Entry(path=item["path"], mode=item["mode"], mtime_ns=int(item["mtime_ns"]), size=item["size"])
-            entry.kind = {name: kind for kind, name in KINDS.items()}[item["kind"]]
-            entry.root, entry.symlink_target = bytes.fromhex(item.get("root", "")), item.get("target", "")
-            tree[entry.path] = entry, base64.b64decode(item.get("leaves", ""))
+def recall(top: Path) -> tuple[list[str], Tree, pb.Portability, bool]:
+    """Namespace, session and snapshot that a directory came from, its tree then, its origin, and had it a state."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):  # it cannot be understood
+        body, tree = json.loads(top.with_name(f"{top.name}.cloakroom.json").read_text(encoding="utf-8")), Tree()
+        for it in body["entries"] if body["version"] == 1 else []:
+            entry = pb.Entry(path=it["path"], mode=it["mode"], mtime_ns=int(it["mtime_ns"]), size=it["size"])
+            entry.kind = {name: kind for kind, name in KINDS.items()}[it["kind"]]
+            entry.root, entry.symlink_target = bytes.fromhex(it.get("root", "")), it.get("target", "")
+            tree[entry.path] = entry, base64.b64decode(it.get("leaves", ""))
         if body["version"] == 1 and manifest_root(tree).hex() == body["manifest_root"]:
-            return [body[it] for it in ("namespace", "session_id", "snapshot_id")], tree, body.get("origin", {})
-    return ["", "", ""], {}, {}
+            origin = pb.Portability(**{it: body.get("origin", {}).get(it) for it in ORIGIN})
+            came_from = [str(body[it]) for it in ("namespace", "session_id", "snapshot_id")]
+            return came_from, tree, origin, body.get("storage_state") is True
+    return ["", "", ""], {}, pb.Portability(), False  # nothing is known: it came from nothing
 
 
 def read(place: Path, at: int, size: int) -> bytes:

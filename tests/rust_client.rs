@@ -18,7 +18,9 @@ use cloakroom_tests::daemon::Daemon;
 use tempfile::TempDir;
 
 mod command_line;
+mod exec;
 mod history;
+mod mounts;
 mod profiles;
 mod raw;
 mod recovery;
@@ -176,6 +178,7 @@ fn there_is_one_test_for_each_scenario() {
         include_str!("rust_client/raw.rs"),
         include_str!("rust_client/watch.rs"),
         include_str!("rust_client/history.rs"),
+        include_str!("rust_client/mounts.rs"),
     ];
     let tests = sources.iter().flat_map(|source| source.split("#[tokio::test]\nasync fn ").skip(1)).filter_map(|rest| rest.split_once('('));
     let found: BTreeSet<_> = tests.map(|(name, _)| name.to_owned()).collect();

@@ -14,7 +14,7 @@ use super::{Stage, assert_same, name, stage, write};
 
 /// What a run of the command line came to.
 pub(super) struct Ran {
-    code: Option<i32>,
+    pub(super) code: Option<i32>,
     pub(super) out: String,
     pub(super) err: String,
 }
@@ -34,7 +34,7 @@ impl Ran {
     }
 }
 
-fn command(target: &str, arguments: &[&str]) -> Command {
+pub(super) fn command(target: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("cloakroom"));
     command.env_clear().env("CLOAKROOM_TARGET", target).args(arguments);
     command
@@ -57,7 +57,7 @@ pub(super) async fn fine(stage: &Stage, arguments: &[&str]) -> Ran {
     ran
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

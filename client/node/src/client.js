@@ -5,7 +5,8 @@ import { randomUUID } from 'node:crypto';
 import { Connection } from './connection.js';
 import { History } from './history.js';
 import { date, short } from './messages.js';
-import { CALL, CLIENT, LOAD, REQUEST, SAVE, TLS, WATCH, check, checkOptions } from './options.js';
+import { mount, pruneMounts } from './mount.js';
+import { CALL, CLIENT, LOAD, MOUNT, PRUNE, REQUEST, SAVE, TLS, WATCH, check, checkOptions } from './options.js';
 import { load, save } from './profiles.js';
 import { Sessions } from './sessions.js';
 import { saveStatus } from './transfers.js';
@@ -60,6 +61,11 @@ export class Client extends History {
     return this.connection.namespace;
   }
 
+  /** Whether the client was closed: then whatever is asked of it is refused. */
+  get closed() {
+    return this.connection.closed;
+  }
+
   /**
    * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
    *
@@ -70,6 +76,7 @@ export class Client extends History {
    */
   async load(sessionId, directory, options = {}) {
     check('load', { sessionId, directory }, options, LOAD);
+    this.connection.refuseClosed();
     return load(this.connection, sessionId, directory, options);
   }
 
@@ -83,7 +90,33 @@ export class Client extends History {
    */
   async save(sessionId, directory, options = {}) {
     check('save', { sessionId, directory }, options, SAVE);
+    this.connection.refuseClosed();
     return save(this.connection, sessionId, directory, options);
+  }
+
+  /**
+   * Gives a session's profile in a directory of this machine that nobody else has until it is released. Where that is still the head, nothing travels; else only what differs. A session in which
+   * nothing was saved yet gets an empty one.
+   *
+   * @param {string} sessionId
+   * @param {import('./mount.js').MountOptions} [options]
+   * @returns {Promise<import('./mount.js').Mount>}
+   */
+  async mount(sessionId, options = {}) {
+    check('mount', { sessionId }, options, MOUNT);
+    this.connection.refuseClosed();
+    return mount(this, sessionId, options);
+  }
+
+  /**
+   * Removes the directories of mounts, of all sessions, that nobody has and nobody has used for a while.
+   *
+   * @param {import('./mount.js').PruneOptions} [options]
+   * @returns {Promise<import('./mount.js').Pruned>}
+   */
+  async pruneMounts(options = {}) {
+    check('pruneMounts', {}, options, PRUNE);
+    return pruneMounts(options);
   }
 
   /**
@@ -107,6 +140,7 @@ export class Client extends History {
    */
   watch(options = {}) {
     check('watch', {}, options, WATCH);
+    this.connection.refuseClosed();
     return new Watch(this.connection, options);
   }
 

@@ -8,7 +8,7 @@ import { Channel, status as Code, Metadata, connectivityState } from '@grpc/grpc
 import { channelCredentials, diagnose, isLoopback, parseAddress } from './address.js';
 import { ATTEMPTS, backoff } from './backoff.js';
 import { api } from './contract.js';
-import { Cancelled, Invalid, Unavailable, isOverload } from './errors.js';
+import { Cancelled, Invalid, LocalError, Unavailable, isOverload } from './errors.js';
 import { Guard } from './guard.js';
 import { serviceConfig, version } from './resources.js';
 
@@ -104,6 +104,7 @@ export class Connection {
    * @returns {Promise<any>}
    */
   async unary(service, method, request, { signal, timeoutSeconds = this.timeoutSeconds } = {}) {
+    this.refuseClosed();
     const deadline = Date.now() + timeoutSeconds * 1000;
     for (let attempt = 1; ; attempt++) {
       try {
@@ -141,6 +142,11 @@ export class Connection {
     } finally {
       guard?.stop();
     }
+  }
+
+  /** Refuses what is begun after the client was closed. What ran then is cancelled. */
+  refuseClosed() {
+    if (this.closed) throw LocalError.closed();
   }
 
   /** @param {AbortSignal} [signal] */
@@ -195,7 +201,7 @@ export class Connection {
    */
   async unreachable(seconds) {
     const [cause, advice] = await diagnose(this.address);
-    const message = `no connection to cloakroomd at ${this.target} within ${Number(seconds.toPrecision(3))} s: ${cause}; ${advice}`;
+    const message = `no connection to cloakroomd at ${this.target} within ${Number(seconds.toPrecision(2))} s: ${cause}; ${advice}`;
     return new Unavailable(message, { code: 'UNAVAILABLE', reason: 'UNREACHABLE' });
   }
 

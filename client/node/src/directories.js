@@ -7,9 +7,10 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { asidesOf, claimWorkspace, leave, release, sweep, unfinished } from './asides.js';
+import { capture } from './capture.js';
 import { LocalError } from './errors.js';
 import { forgetSidecar, isOf, readSidecar, sidecarPath, writeSidecar } from './sidecar.js';
-import { TICK_MS, liveBrowser, lstat, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
+import { TICK_MS, hasAttributes, kindOf, liveBrowser, lstat, namesIn, origin, removeTree, settledSignature, signatureAt, warn } from './system.js';
 import { look } from './tree.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -20,7 +21,7 @@ import { look } from './tree.js';
  * @param {boolean} force
  * @returns {boolean} whether the browser has exited
  */
-function checkBrowser(directory, force) {
+export function checkBrowser(directory, force) {
   const pid = liveBrowser(directory);
   if (pid && !force) {
     throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it and wait for its exit, or say force`, {
@@ -57,7 +58,9 @@ export function checkSource(directory, force) {
  * @returns {LocalError}
  */
 function occupied(target, cause) {
-  return new LocalError(`${target} exists: choose another directory, or say replace`, { reason: 'TARGET_EXISTS', cause });
+  const known = readSidecar(target);
+  const whose = known ? ` (it is the profile of session ${known.sessionId})` : '';
+  return new LocalError(`${target} exists${whose}: choose another directory, or say replace`, { reason: 'TARGET_EXISTS', cause });
 }
 
 /**
@@ -100,25 +103,74 @@ export async function intact(directory, sessionId, namespace) {
 }
 
 /**
- * @param {string} target
- * @returns {string} a new directory beside it, in which a load is put together: to be closed
+ * Finds what is new in a directory that holds a snapshot, and would travel.
+ *
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {string[]} paths; of what is in a new directory only that one's
  */
-export function makeWorkspace(target) {
-  fs.mkdirSync(path.dirname(target), { recursive: true });
-  const workspace = claimWorkspace(target);
-  sweep(target, workspace, false);
-  return workspace;
+export function strays({ directory, entries }, policy) {
+  const keeps = capture({ policy: policy === 'default' || policy === 'lean' ? policy : 'full' });
+  const parents = ['', ...[...entries.values()].filter(({ kind }) => kind === 'directory').map(({ path: name }) => `${name}/`)];
+  const names = parents.flatMap((parent) => namesIn(`${directory}/${parent}`).map((name) => parent + name));
+  return names.filter((name) => !entries.has(name) && keeps(name) && kindOf(lstat(`${directory}/${name}`)));
 }
 
 /**
- * Removes the workspace of a load that has ended, unless it holds the only former directory because that could not be put back.
+ * Looks whether a directory that holds a snapshot is just as a load of it would leave it, and its sidecar says so: nothing was touched, and what is there besides does not travel, such
+ * as caches.
  *
- * @param {string} workspace
- * @param {string} target
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {boolean}
  */
-export function closeWorkspace(workspace, target) {
-  if (!lstat(sidecarPath(target)) && lstat(`${workspace}/old/tree`)) leave(workspace);
-  else release(workspace);
+export function isUntouched(base, policy) {
+  const { directory, entries } = base;
+  for (const entry of entries.values()) {
+    const { kind, path: name, seen, stat } = entry;
+    // Looked at once more, because the answer took a while.
+    if (signatureAt(`${directory}/${name}`) !== seen) return false;
+    if (stat ? seen !== stat : kind !== 'link' && !hasAttributes(`${directory}/${name}`, entry)) return false;
+  }
+  return strays(base, policy).length === 0;
+}
+
+/** A directory beside a target in which a load is put together. It is made when it is first asked for, so that a load that finds everything in place touches nothing. */
+export class Workspace {
+  /** @type {string | undefined} */
+  #made;
+
+  /** @param {string} target */
+  constructor(target) {
+    this.target = target;
+  }
+
+  /** @returns {string} where it is */
+  open() {
+    if (this.#made === undefined) {
+      fs.mkdirSync(path.dirname(this.target), { recursive: true });
+      this.#made = claimWorkspace(this.target);
+      sweep(this.target, this.#made, false);
+    }
+    return this.#made;
+  }
+
+  /**
+   * Clears away what dead loads have left beside the target, if there is something.
+   *
+   * @param {boolean} whole whether the target is known to be so
+   */
+  tidy(whole) {
+    if (asidesOf(this.target).some((name) => name !== this.#made)) sweep(this.target, this.open(), whole);
+  }
+
+  /** Removes it, unless it holds the only former directory because that could not be put back. */
+  close() {
+    const made = this.#made;
+    if (made === undefined) return;
+    if (!lstat(sidecarPath(this.target)) && lstat(`${made}/old/tree`)) leave(made);
+    else release(made);
+  }
 }
 
 /**
@@ -176,6 +228,24 @@ export async function describe(directory, entries) {
 }
 
 /**
+ * Removes what the sidecar said before a save, for that is no longer so.
+ *
+ * @param {string} directory
+ * @param {unknown} error why it cannot be written
+ * @returns {string} what that means for the next save
+ */
+function untold(directory, error) {
+  const sidecar = sidecarPath(directory);
+  try {
+    forgetSidecar(directory);
+    return `${sidecar} cannot be written (${error}), so nothing tells the next save where ${directory} comes from: load it anew, or say replace`;
+  } catch (failure) {
+    const what = `${sidecar} can neither be written (${error}) nor removed (${failure})`;
+    return `${what}, so the next save does not know that ${directory} is the head: remove what lies there, and load anew or say replace`;
+  }
+}
+
+/**
  * Writes the sidecar after a save, which is done whatever happens here.
  *
  * @param {string} directory
@@ -187,9 +257,7 @@ export function remember(directory, sidecar) {
     writeSidecar(directory, sidecar);
     return [];
   } catch (error) {
-    // What the sidecar said before is no longer so.
-    forgetSidecar(directory);
-    const message = `${sidecarPath(directory)} cannot be written (${error}), so nothing tells the next save where ${directory} comes from: load it anew, or say replace`;
+    const message = untold(directory, error);
     warn(message, 'CLOAKROOM_NO_SIDECAR');
     return [{ code: 'CLOAKROOM_NO_SIDECAR', message }];
   }

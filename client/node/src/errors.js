@@ -4,7 +4,6 @@ import { status as Code } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
 import { errorProtoDirectory } from './resources.js';
-import { inOwnWords } from './words.js';
 
 /**
  * What an error knows beside its message.
@@ -109,9 +108,15 @@ export class Internal extends CloakroomError {}
 /**
  * Something is wrong on this machine, found by the client itself. Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
  * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), OTHER_SESSION (it is another session's), NOTHING_TO_SAVE (nothing in it belongs to a
- * profile), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is PATH_INVALID.
+ * profile), TARGET_EXISTS (a load would overwrite something), UNSAVED_CHANGES (`openContext` would throw away what was not saved), MOUNT_RELEASED (its
+ * directory is no longer this mount's), CLOSED (the client was closed before), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is PATH_INVALID.
  */
 export class LocalError extends CloakroomError {
+  /** @returns {LocalError} for what is begun after its client was closed */
+  static closed() {
+    return new LocalError('the client was closed: make a new one', { reason: 'CLOSED' });
+  }
+
   /**
    * @param {string} path of something in the profile that cannot travel
    * @param {string} fault why
@@ -217,9 +222,9 @@ function factsOf(bytes) {
       if (type === 'google.rpc.ErrorInfo') Object.assign(facts, { reason: detail.reason, metadata: detail.metadata });
       if (type === 'google.rpc.RetryInfo') facts.retryDelaySeconds = Number(detail.retryDelay?.seconds ?? 0) + (detail.retryDelay?.nanos ?? 0) / 1e9;
       for (const { field, type: kind, subject, description } of detail.fieldViolations ?? detail.violations ?? []) {
-        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description: inOwnWords(description) });
+        facts.violations?.push({ subject: field ?? [kind, subject].filter(Boolean).join(' '), description });
       }
-      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description: inOwnWords(description), url: link });
+      for (const { description, url: link } of detail.links ?? []) facts.help?.push({ description, url: link });
     }
   } catch {
     return facts;
@@ -258,7 +263,7 @@ export function fromGrpc(error, target) {
   // Not the daemon's own words, but the network's or those of whatever else is there.
   const foreign = !bytes && (code === 'UNIMPLEMENTED' || /HTTP status code [1-4]|content-type/i.test(error.details));
   if (foreign) return notCloakroom(error, target);
-  const said = inOwnWords(error.details);
+  const said = error.details;
   const message =
     !bytes && code === 'UNAVAILABLE'
       ? `the connection to cloakroomd at ${target ?? 'the given address'} broke (${error.details}): check that it runs, and try again`

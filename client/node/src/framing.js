@@ -131,13 +131,20 @@ export class Assembly {
   begin = /** @type {any} */ (undefined);
   root = /** @type {Buffer | undefined} */ (undefined);
 
+  shelf = /** @type {string | undefined} */ (undefined);
+
   /**
-   * @param {string} workspace an empty directory
+   * @param {() => string} makeShelf gives an empty directory, when there is something to put there
    * @param {Base} [base]
    */
-  constructor(workspace, base) {
-    this.workspace = workspace;
+  constructor(makeShelf, base) {
+    this.makeShelf = makeShelf;
     this.base = base;
+  }
+
+  /** The directory in which what came lies. */
+  get workspace() {
+    return (this.shelf ??= this.makeShelf());
   }
 
   /**

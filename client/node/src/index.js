@@ -1,6 +1,7 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
 export { Client } from './client.js';
+export { Mount } from './mount.js';
 export { Watch } from './watch.js';
 export * from './errors.js';
 
@@ -30,6 +31,9 @@ export * from './errors.js';
 /** @typedef {import('./messages.js').Saved} Saved */
 /** @typedef {import('./messages.js').SaveOptions} SaveOptions */
 /** @typedef {import('./messages.js').Warning} Warning */
+/** @typedef {import('./mount.js').MountOptions} MountOptions */
+/** @typedef {import('./mount.js').PruneOptions} PruneOptions */
+/** @typedef {import('./mount.js').Pruned} Pruned */
 /** @typedef {import('./sessions.js').StoredState} StoredState */
 /** @typedef {import('./watch.js').Selector} Selector */
 /** @typedef {import('./watch.js').WatchEvent} WatchEvent */

@@ -2,7 +2,7 @@
 
 /** @file What a save goes on from: its directory came from one snapshot, or from nothing, and only on purpose follows another. */
 
-import { LocalError } from './errors.js';
+import { LocalError, ParentNotHead } from './errors.js';
 import { isOf, readSidecar, sidecarPath } from './sidecar.js';
 
 /** @typedef {import('./messages.js').Entry} Entry */
@@ -41,6 +41,22 @@ export async function parentOf(connection, sessionId, known, { replace, signal }
   const { session } = await connection.unary('SessionService', 'getSession', { sessionId }, { signal });
   const head = session.headSnapshotId;
   return head === here.parentSnapshotId ? here : { parentSnapshotId: head, full: head !== '', base: [] };
+}
+
+/**
+ * Adds to a refusal why the daemon was told of no snapshot that the directory came from.
+ *
+ * @param {unknown} error of a save
+ * @param {string} directory
+ * @param {Sidecar | undefined} known
+ * @returns {unknown} the error
+ */
+export function explained(error, directory, known) {
+  if (known || !(error instanceof ParentNotHead)) return error;
+  const description = `there is no ${sidecarPath(directory)} that could be read: if the directory was moved, move that with it`;
+  error.message += `; ${description}`;
+  error.help.push({ description, url: '' });
+  return error;
 }
 
 /**

@@ -28,6 +28,7 @@
  * @property {string} etag version; give it back in a write to make it conditional
  * @property {string} headSnapshotId id of the snapshot that `load` gives by default; empty if nothing was saved
  * @property {number} storageStateRevision revision of the storage state; 0 if there is none
+ * @property {boolean} storageStateSaved whether the storage state came along with a save or a restore, so that a snapshot has it too; false if it was put by itself, or there is none
  * @property {number} fence the current fencing token; 0 if it was never leased
  * @property {number} revision of a change: its own; of a read: the namespace's revision that the answer reflects
  */

@@ -18,6 +18,7 @@ const isBytes = (/** @type {unknown} */ value) => value instanceof Uint8Array;
 /** What each type is called, and what is of it. */
 const TYPES = {
   text: /** @type {const} */ (['a string', isText]),
+  secret: /** @type {const} */ (['a string', isText]),
   path: /** @type {const} */ (['a path: a string that is not empty', (/** @type {unknown} */ value) => isText(value) && value !== '']),
   texts: /** @type {const} */ (['an array of strings', (/** @type {unknown} */ value) => Array.isArray(value) && value.every(isText)]),
   labels: /** @type {const} */ ([
@@ -38,9 +39,22 @@ const TYPES = {
     "what Playwright's storageState() gives, or that as JSON",
     (/** @type {unknown} */ value) => isText(value) || isObject(value),
   ]),
+  client: /** @type {const} */ (['a Client', (/** @type {any} */ value) => typeof value?.load === 'function' && isObject(value.sessions)]),
+  browserType: /** @type {const} */ ([
+    "a browser type of Playwright's, such as playwright.chromium",
+    (/** @type {any} */ value) => typeof value?.launchPersistentContext === 'function' && typeof value.name === 'function',
+  ]),
+  context: /** @type {const} */ ([
+    "a browser context of Playwright's, such as openContext gives",
+    (/** @type {any} */ value) => typeof value?.storageState === 'function' && typeof value.addCookies === 'function',
+  ]),
+  object: /** @type {const} */ (['an object', isObject]),
   callback: /** @type {const} */ (['a function', (/** @type {unknown} */ value) => typeof value === 'function']),
   signal: /** @type {const} */ (['an AbortSignal', (/** @type {any} */ value) => typeof value?.aborted === 'boolean' && 'addEventListener' in value]),
 };
+
+/** The types of which nothing is shown, whatever was given. */
+const HIDDEN = /** @type {Set<Kind>} */ (new Set(['secret', 'document', 'pem']));
 
 /**
  * @template {Known} K
@@ -54,8 +68,8 @@ export const READ = kinds({ ...CALL, minRevision: 'count' });
 export const TOUCH = kinds({ ...CALL, etag: 'text', leaseToken: 'count' });
 export const REQUEST = kinds({ ...CALL, requestId: 'text' });
 export const WRITE = kinds({ ...TOUCH, ...REQUEST });
-export const FIELDS = kinds({ businessId: 'text', email: 'text', labels: 'labels', ttlSeconds: 'number', ttlMode: 'text' });
-export const OWNER = kinds({ businessId: 'text', email: 'text' });
+export const FIELDS = kinds({ businessId: 'text', email: 'secret', labels: 'labels', ttlSeconds: 'number', ttlMode: 'text' });
+export const OWNER = kinds({ businessId: 'text', email: 'secret' });
 export const SELECTOR = kinds({ sessionId: 'text', ...OWNER });
 export const WATCH = kinds({
   selectors: [{ ...SELECTOR, kinds: 'texts' }],
@@ -90,10 +104,19 @@ export const LOAD = kinds({
   progress: 'callback',
   signal: 'signal',
 });
+export const MOUNT = kinds({
+  root: 'path',
+  snapshotId: 'text',
+  withStorageState: 'flag',
+  minRevision: 'count',
+  progress: 'callback',
+  signal: 'signal',
+});
+export const PRUNE = kinds({ olderThanSeconds: 'seconds', root: 'path', signal: 'signal' });
 export const TLS = kinds({ ca: 'pem', cert: 'pem', key: 'pem', serverName: 'text' });
 export const CLIENT = kinds({
   namespace: 'text',
-  token: 'text',
+  token: 'secret',
   tls: 'tls',
   insecure: 'flag',
   timeoutSeconds: 'seconds',
@@ -111,15 +134,20 @@ const ARGUMENTS = kinds({
   to: 'text',
   storageState: 'document',
   selectors: [SELECTOR],
+  client: 'client',
+  browserType: 'browserType',
+  context: 'context',
+  options: 'object',
 });
 
 /**
  * @param {unknown} value
+ * @param {boolean} [hidden] whether also a number may be secret
  * @returns {string} what it is, and not what it says, for that may be secret
  */
-function sortOf(value) {
+function sortOf(value, hidden = false) {
   if (value === null || value === undefined) return String(value);
-  if (typeof value === 'number') return `the number ${value}`;
+  if (typeof value === 'number' && !hidden) return `the number ${value}`;
   if (Array.isArray(value)) return 'an array';
   if (isBytes(value)) return 'bytes';
   if (value === '') return 'empty';
@@ -130,10 +158,11 @@ function sortOf(value) {
  * @param {string} verb
  * @param {string} name
  * @param {string} fault
+ * @param {string} [reason]
  * @returns {Invalid}
  */
-function invalid(verb, name, fault) {
-  return Invalid.here(`${verb}: ${fault}`, 'INVALID_FIELD', [{ subject: name, description: fault }]);
+function invalid(verb, name, fault, reason = 'INVALID_FIELD') {
+  return Invalid.here(`${verb}: ${fault}`, reason, [{ subject: name, description: fault }]);
 }
 
 /**
@@ -143,9 +172,12 @@ function invalid(verb, name, fault) {
  * @param {Kind} kind
  */
 function checkValue(verb, name, value, kind) {
-  const wrong = (/** @type {string} */ wanted) => invalid(verb, name, `${name} is ${sortOf(value)}, and must be ${wanted}`);
+  const wrong = (/** @type {string} */ wanted) => invalid(verb, name, `${name} is ${sortOf(value, HIDDEN.has(kind))}, and must be ${wanted}`);
   if (typeof kind === 'string') {
     const [wanted, fits] = TYPES[kind];
+    // Playwright itself takes a path here.
+    if (kind === 'document' && isText(value) && /^[^\s{["]/.test(/** @type {string} */ (value)))
+      throw invalid(verb, name, `${name} takes the JSON itself, not a path: give what is in the file`, 'STORAGE_STATE_INVALID');
     if (fits(value)) return;
     const entries =
       kind === 'labels' || kind === 'texts' ? Object.entries(isObject(value) || Array.isArray(value) ? /** @type {object} */ (value) : {}) : [];

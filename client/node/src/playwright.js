@@ -9,147 +9,26 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-import { CloakroomError, Invalid, LocalError, ProfileEmpty } from './errors.js';
+import { checkBrowser, intact, strays } from './directories.js';
+import { LocalError, NotFound, ProfileEmpty } from './errors.js';
+import { openOn, refuseMisplaced, shut } from './opening.js';
 import { LOAD, SAVE, check } from './options.js';
 import { isOf, readSidecar } from './sidecar.js';
-import { liveBrowser } from './system.js';
+
+export { PORTABLE_FLAGS, capture, launch, mend, restore, sessionCookies } from './browser.js';
 
 /** @typedef {import('./client.js').Client} Client */
-/** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
-/** @typedef {{ cookies: Cookie[], origins: any[] }} StorageState as Playwright's `storageState()` gives it */
-
-/**
- * What of a Playwright `BrowserContext` is used here.
- *
- * @typedef {object} Context
- * @property {(cookies: any[]) => Promise<void>} addCookies
- * @property {(options?: any) => Promise<any>} storageState
- * @property {() => Promise<void>} close
- * @property {() => { version(): string } | null} browser
- */
-
+/** @typedef {import('./browser.js').Context} Context */
+/** @typedef {import('./browser.js').Cookie} Cookie */
+/** @typedef {import('./browser.js').StorageState} StorageState */
 /**
  * What of a Playwright `BrowserType` is used here.
  *
  * @template {Context} C
  * @template [O=any] the options of `launchPersistentContext`
- * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: O): Promise<C> }} BrowserType
+ * @typedef {import('./browser.js').BrowserType<C, O>} BrowserType
  */
-
-/**
- * Chromium seals its cookies with a key. With these flags it is one that every machine has, instead of one from a keyring, which does not travel. Every launch on a profile
- * needs them: cookies that were sealed with one key cannot be read with the other.
- */
-export const PORTABLE_FLAGS = Object.freeze(['--password-store=basic', '--use-mock-keychain', '--hide-crash-restore-bubble']);
-
-/** For how long a browser may take to exit after its context was closed. */
-const EXIT_MS = 10_000;
-
-/**
- * Makes a Chromium profile say that its browser ended well, so that the next one asks and restores nothing. One that was saved while its browser ran, or
- * after it was killed, says otherwise.
- *
- * @param {string} directory a profile that no browser has open
- * @returns {boolean} whether something had to be changed
- */
-export function mend(directory) {
-  let mended = false;
-  const profiles = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
-  for (const preferences of profiles.map((name) => `${directory}/${name}/Preferences`).filter((path) => fs.existsSync(path))) {
-    const text = fs.readFileSync(preferences, 'utf8');
-    // Only these values change, so that everything else, numbers too large for JavaScript included, stays as the browser wrote it.
-    const sound = text.replace(/("exit_type"\s*:\s*)"(?!Normal")[^"]*"/, '$1"Normal"').replace(/("exited_cleanly"\s*:\s*)false/, '$1true');
-    if (sound === text) continue;
-    const aside = `${preferences}.${process.pid}.tmp`;
-    fs.writeFileSync(aside, sound, { mode: fs.statSync(preferences).mode });
-    fs.renameSync(aside, preferences);
-    mended = true;
-  }
-  return mended;
-}
-
-/**
- * @param {StorageState | string | Uint8Array | undefined} storageState as Playwright gives it, or that as JSON
- * @returns {Cookie[]} the cookies that a profile does not keep
- */
-export function sessionCookies(storageState) {
-  if (!storageState) return [];
-  const isJson = typeof storageState === 'string' || storageState instanceof Uint8Array;
-  try {
-    /** @type {StorageState} */
-    const { cookies } = isJson ? JSON.parse(Buffer.from(storageState).toString('utf8')) : storageState;
-    return cookies.filter(({ expires = -1 }) => expires === -1);
-  } catch {
-    throw new LocalError("this is no storage state of Playwright's: it has no list of cookies", { reason: 'STATE_UNUSABLE' });
-  }
-}
-
-/**
- * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
- *
- * @param {Context} context
- * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
- * @returns {Promise<StorageState>}
- */
-export function capture(context, { indexedDB = true } = {}) {
-  return context.storageState({ indexedDB });
-}
-
-/**
- * Adds the session cookies of a storage state to a context on a profile, which has everything else already.
- *
- * @param {Context} context
- * @param {StorageState | string | Uint8Array | undefined} storageState
- * @returns {Promise<void>}
- */
-export async function restore(context, storageState) {
-  const cookies = sessionCookies(storageState);
-  if (cookies.length > 0) await context.addCookies(cookies);
-}
-
-/**
- * Opens a persistent context on a profile, with the session cookies of a storage state.
- *
- * @template {Context} C
- * @template O
- * @param {BrowserType<C, O>} browserType such as `chromium`
- * @param {string} directory the profile
- * @param {O & { args?: string[], storageState?: StorageState | string | Uint8Array }} [given] the options of Playwright's `launchPersistentContext`, and the storage state that
- *   was saved with the profile
- * @returns {Promise<C>}
- */
-export async function launch(browserType, directory, given) {
-  const { storageState, args = [], ...options } = /** @type {Record<string, any>} */ (given ?? {});
-  const pid = liveBrowser(directory);
-  if (pid) {
-    throw new LocalError(`the browser with process id ${pid} has ${directory} open: close it first`, {
-      reason: 'PROFILE_BUSY',
-      metadata: { pid: String(pid) },
-    });
-  }
-  const wanted = sessionCookies(storageState);
-  mend(directory);
-  const said = new Set(args.map((/** @type {string} */ arg) => arg.split('=')[0]));
-  const ours = browserType.name() === 'chromium' ? PORTABLE_FLAGS.filter((flag) => !said.has(flag.split('=')[0])) : [];
-  const context = await browserType.launchPersistentContext(directory, /** @type {any} */ ({ ...options, args: [...ours, ...args] }));
-  await adding(context, wanted);
-  return context;
-}
-
-/**
- * @param {Context} context closed if this fails
- * @param {Cookie[]} cookies
- */
-async function adding(context, cookies) {
-  try {
-    if (cookies.length > 0) await context.addCookies(cookies);
-  } catch (error) {
-    await context.close();
-    throw error;
-  }
-}
 
 /**
  * @param {string} directory
@@ -160,18 +39,61 @@ function contents(directory) {
 }
 
 /**
- * Looks whether what stands at a directory may give way to a session's profile: something of the same session, an empty directory, or nothing.
- *
  * @param {string} directory
  * @param {string} sessionId
- * @param {string} namespace
- * @returns {boolean} whether the load is to replace it
+ * @returns {LocalError} for a first login, which replaces nothing
  */
-function givesWay(directory, sessionId, namespace) {
-  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return false;
+function unnamed(directory, sessionId) {
+  const message = `nothing was saved in ${sessionId} yet and ${directory} holds something`;
+  return new LocalError(`${message}: save it if that is the login, or launch on it, or choose another directory`, { reason: 'TARGET_EXISTS' });
+}
+
+/**
+ * Looks whether a directory of the session holds anything that was not saved.
+ *
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {string} directory
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<boolean>} false if every file is as it was loaded or saved, and nothing is new that would travel as the snapshot did
+ */
+async function hasChanges(client, sessionId, directory, signal) {
+  const base = await intact(directory, sessionId, client.namespace);
+  if (!base) return true;
+  // What never travels says nothing, and the daemon need not be asked for a directory without anything new.
+  if (strays(base, 'full').length === 0) return false;
+  const { snapshotId } = base;
+  const policy = await client.snapshot(sessionId, { snapshotId, signal }).then(
+    ({ portability }) => portability.capturePolicy,
+    (error) => {
+      if (error instanceof NotFound) return 'default';
+      throw error;
+    },
+  );
+  return strays(base, policy || 'default').length > 0;
+}
+
+/**
+ * Looks whether what stands at a directory may give way to a session's profile: something of the same session that is saved, an empty directory, or nothing.
+ *
+ * @param {Client} client
+ * @param {string} sessionId
+ * @param {string} directory
+ * @param {import('./messages.js').LoadOptions} load
+ * @returns {Promise<{ replace: boolean, taken: boolean }>} whether the load is to replace it, and whether it was taken away
+ */
+async function givesWay(client, sessionId, directory, { force = false, signal }) {
+  if (!fs.lstatSync(directory, { throwIfNoEntry: false })) return { replace: false, taken: false };
   const known = readSidecar(path.resolve(directory));
-  if (contents(directory) && isOf(known, sessionId, namespace)) return true;
-  if (contents(directory)?.length !== 0) {
+  const names = contents(directory);
+  if (names?.length && isOf(known, sessionId, client.namespace)) {
+    checkBrowser(directory, force);
+    if (!(await hasChanges(client, sessionId, path.resolve(directory), signal))) return { replace: true, taken: false };
+    const advice = 'save it (client.save), or say load: { replace: true } to throw it away';
+    throw new LocalError(`${directory} was changed since it was loaded or saved, and that is not saved: ${advice}`, { reason: 'UNSAVED_CHANGES' });
+  }
+  if (names?.length !== 0) {
+    if (names && !(await client.sessions.get(sessionId, { signal })).headSnapshotId) throw unnamed(directory, sessionId);
     const whose = known ? `is the profile of session ${known.sessionId}` : 'does not come from this session';
     throw new LocalError(`${directory} is there and ${whose}: choose another directory, or say load: { replace: true } to throw away what is in it`, {
       reason: 'TARGET_EXISTS',
@@ -179,31 +101,7 @@ function givesWay(directory, sessionId, namespace) {
   }
   // So that what comes into it while the load runs is not replaced.
   fs.rmdirSync(directory);
-  return false;
-}
-
-/**
- * Finds the storage state that was put into a session by itself. One that came with an earlier snapshot is no longer what belongs to the profile: its cookies are older.
- *
- * @param {Client} client
- * @param {string} sessionId
- * @param {AbortSignal} [signal]
- * @returns {Promise<any>} undefined if there is none
- */
-async function putState(client, sessionId, signal) {
-  const { storageStateRevision: since } = await client.sessions.get(sessionId, { signal });
-  if (since === 0) return undefined;
-  for await (const { revision, hasStorageState } of client.snapshots(sessionId, { showDeleted: true, signal })) {
-    if (revision === since && hasStorageState) return undefined;
-    if (revision < since) break;
-  }
-  try {
-    return (await client.sessions.storageState.get(sessionId, { signal })).storageState;
-  } catch (error) {
-    // What is too large for this call came with a snapshot too, by way of a restore.
-    if (error instanceof CloakroomError && ['STORAGE_STATE_NOT_FOUND', 'STORAGE_STATE_TOO_LARGE'].includes(error.reason)) return undefined;
-    throw error;
-  }
+  return { replace: false, taken: true };
 }
 
 /**
@@ -216,41 +114,29 @@ async function putState(client, sessionId, signal) {
  * @param {Client} client
  * @param {string} sessionId
  * @param {BrowserType<C, O>} browserType
- * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session and was not changed since, or is empty; anything else only
+ *   with `load: { replace: true }`
  * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
  *   and in `load` how to load
  * @returns {Promise<C>}
  */
 export async function openContext(client, sessionId, browserType, directory, given) {
+  check('openContext', { client, sessionId, browserType, directory, options: given ?? {} }, {}, {});
+  if (client.closed) throw LocalError.closed();
   const { load = {}, ...options } = /** @type {Record<string, any>} */ (given ?? {});
-  check('openContext', { sessionId, directory }, { load }, { load: LOAD });
-  // Playwright has no options of these names, and would pass over them.
-  const misplaced = Object.keys(LOAD).find((name) => options[name] !== undefined);
-  if (misplaced) throw Invalid.here(`openContext has no option ${misplaced}: say load: { ${misplaced} }`);
-  if ('storageState' in options)
-    throw Invalid.here("openContext has no option storageState, for it takes the session's: use client.load and launch to give another");
-  const { namespace } = client;
-  const replace = load.replace ?? givesWay(directory, sessionId, namespace);
-  let storageState;
-  let isFresh = false;
-  try {
-    const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace });
-    storageState = loaded.storageState;
-    // What was put since belongs to the head, and to no snapshot from before.
-    if (!loaded.snapshot.hasStorageState && !load.snapshotId) storageState = await putState(client, sessionId, load.signal);
-  } catch (error) {
+  check('openContext', {}, { load }, { load: LOAD });
+  refuseMisplaced(options, (name) => `say load: { ${name} }`);
+  const { replace, taken } =
+    load.replace === undefined ? await givesWay(client, sessionId, directory, load) : { replace: load.replace, taken: false };
+  const loaded = await client.load(sessionId, directory, { withStorageState: true, ...load, replace }).catch((error) => {
+    // Nothing came in its place.
+    if (taken && !fs.lstatSync(directory, { throwIfNoEntry: false })) fs.mkdirSync(directory, { mode: 0o700 });
     if (!(error instanceof ProfileEmpty)) throw error;
-    if (contents(directory)?.length) {
-      throw new LocalError(`nothing was saved in this session yet, and ${directory} is not empty: a fresh profile needs a fresh directory`, {
-        reason: 'TARGET_EXISTS',
-      });
-    }
-    storageState = await putState(client, sessionId, load.signal);
-    isFresh = true;
-  }
-  const context = await launch(browserType, directory, /** @type {any} */ ({ ...options, storageState: isFresh ? undefined : storageState }));
-  if (isFresh) await adding(context, storageState?.cookies ?? []);
-  return context;
+    if (contents(directory)?.length) throw unnamed(directory, sessionId);
+    return undefined;
+  });
+  const found = { snapshot: loaded?.snapshot, storageState: loaded?.storageState, isHead: !load.snapshotId, signal: load.signal };
+  return openOn(client, sessionId, browserType, directory, found, /** @type {any} */ (options));
 }
 
 /**
@@ -266,16 +152,7 @@ export async function openContext(client, sessionId, browserType, directory, giv
  */
 export async function saveContext(client, sessionId, context, directory, { indexedDB = false, ...options } = {}) {
   // Before the browser is closed.
-  check('saveContext', { sessionId, directory }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
-  const storageState = await capture(context, { indexedDB });
-  const browserVersion = context.browser()?.version();
-  await context.close();
-  for (const end = Date.now() + EXIT_MS; liveBrowser(directory) && Date.now() < end;) await sleep(20);
-  const chromium = fs.existsSync(`${directory}/Local State`);
-  const portability = {
-    ...(browserVersion && { browserVersion }),
-    ...(chromium && { brand: 'chromium', passwordStore: 'basic' }),
-    ...options.portability,
-  };
-  return client.save(sessionId, directory, { storageState, ...options, portability });
+  check('saveContext', { client, sessionId, context, directory }, { indexedDB, ...options }, { ...SAVE, indexedDB: 'flag' });
+  if (client.closed) throw LocalError.closed();
+  return client.save(sessionId, directory, await shut(context, directory, { indexedDB, ...options }));
 }

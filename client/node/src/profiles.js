@@ -13,9 +13,9 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { ATTEMPTS } from './backoff.js';
 import { capture, checkContent, oddities } from './capture.js';
-import { checkSource, checkTarget, closeWorkspace, describe, intact, makeWorkspace, remember, swap } from './directories.js';
+import { Workspace, checkSource, checkTarget, describe, intact, isUntouched, remember, swap } from './directories.js';
 import { LoadFailed, LocalError, ParentNotHead } from './errors.js';
-import { comesFrom, leftOut, parentOf } from './lineage.js';
+import { comesFrom, explained, leftOut, parentOf } from './lineage.js';
 import { snapshot } from './messages.js';
 import { faultInName } from './paths.js';
 import { storageStateBytes } from './sessions.js';
@@ -147,14 +147,14 @@ export async function save(connection, sessionId, directory, options = {}) {
       return { ...saved, warnings };
     } catch (error) {
       if (replace && error instanceof ParentNotHead && ++lost < ATTEMPTS) seen = entries;
-      else if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || ++read > READS) throw error;
+      else if (!(error instanceof LocalError) || error.reason !== 'PROFILE_CHANGING' || ++read > READS) throw explained(error, from, known);
     }
   }
 }
 
 /**
  * Loads a snapshot into a directory. The directory appears at the end, complete and verified, or not at all: until then all happens in a workspace beside it, and what is
- * there stays as it is.
+ * there stays as it is. Where the snapshot is in place already, as its sidecar and a look at each entry say, nothing on the disk is touched.
  *
  * @param {Connection} connection
  * @param {string} sessionId
@@ -167,31 +167,38 @@ export async function load(connection, sessionId, directory, options = {}) {
   const target = path.resolve(directory);
   const there = checkTarget(target, replace, force);
   const former = have ?? (there ? target : undefined);
-  const workspace = makeWorkspace(target);
+  const space = new Workspace(target);
+  const makeShelf = () => fs.mkdtempSync(`${space.open()}/shelf-`);
   try {
+    // Before anything is looked at: what a dead load left may be second names of what stands there.
+    space.tidy(false);
     const base = former === undefined ? undefined : await intact(path.resolve(former), sessionId, connection.namespace);
+    if (base?.directory !== target) space.open();
     const acceptCodecs = compress ? ['CODEC_DEFLATE'] : [];
     const request = { sessionId, snapshotId, haveSnapshotId: base?.snapshotId, acceptCodecs, withStorageState, minRevision };
-    const assembly = await receive(connection, request, workspace, base, options);
+    const assembly = await receive(connection, request, makeShelf, base, options);
     const { entries, fresh } = verify(assembly);
     const loaded = snapshot(assembly.begin.snapshot);
-    place(entries, fresh, assembly.base, target, `${workspace}/tree`);
-    const { id, manifestRoot: root, portability, hasStorageState } = loaded;
-    const { namespace } = connection;
-    const sidecar = { namespace, sessionId, snapshotId: id, manifestRoot: root, storageState: hasStorageState, origin: portability, entries };
-    swap(sidecar, `${workspace}/tree`, target, `${workspace}/old`, { replace, force });
-    try {
-      // From now on the directory is what the sidecar says. With the system's word on each entry, the next save need not look at all of them.
-      writeSidecar(target, { ...sidecar, entries: await describe(target, entries) });
-    } catch {
-      // The one without is as true.
-    }
+    const isSame = assembly.base?.directory === target && assembly.base.snapshotId === loaded.id && fresh.size + assembly.removed.size === 0;
+    if (!assembly.base || !isSame || !isUntouched(assembly.base, loaded.portability.capturePolicy)) {
+      place(entries, fresh, assembly.base, target, `${space.open()}/tree`);
+      const { id, manifestRoot: root, portability, hasStorageState } = loaded;
+      const { namespace } = connection;
+      const sidecar = { namespace, sessionId, snapshotId: id, manifestRoot: root, storageState: hasStorageState, origin: portability, entries };
+      swap(sidecar, `${space.open()}/tree`, target, `${space.open()}/old`, { replace, force });
+      try {
+        // From now on the directory is what the sidecar says. With the system's word on each entry, the next save need not look at all of them.
+        writeSidecar(target, { ...sidecar, entries: await describe(target, entries) });
+      } catch {
+        // The one without is as true.
+      }
+    } else space.tidy(true);
     const bytes = assembly.storageState.length > 0 ? Buffer.concat(assembly.storageState) : undefined;
     const { baseSnapshotId, contentBytes } = assembly.begin;
     const storageState = bytes && JSON.parse(bytes.toString('utf8'));
     return { directory: target, snapshot: loaded, baseSnapshotId, contentBytes: Number(contentBytes), storageState, storageStateBytes: bytes };
   } finally {
-    closeWorkspace(workspace, target);
+    space.close();
   }
 }
 

@@ -2,7 +2,6 @@
 
 /** @file Streams of profiles on connections that break: sent until it is known what became of them, received until they are complete. */
 
-import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { ATTEMPTS, backoff } from './backoff.js';
@@ -114,16 +113,15 @@ export async function saveStatus(connection, sessionId, uploadId, call = {}) {
  *
  * @param {Connection} connection
  * @param {Record<string, unknown>} request
- * @param {string} workspace
+ * @param {() => string} makeShelf gives an empty directory for what comes
  * @param {import('./framing.js').Base | undefined} base
  * @param {{ progress?: Progress, signal?: AbortSignal }} options
  * @returns {Promise<Assembly>} everything that was announced, not yet verified as a whole
  */
-export async function receive(connection, request, workspace, base, { progress, signal }) {
+export async function receive(connection, request, makeShelf, base, { progress, signal }) {
   const tell = teller(progress);
   for (let attempt = 1; ; attempt++) {
-    const shelf = fs.mkdtempSync(`${workspace}/shelf-`);
-    const assembly = new Assembly(shelf, base);
+    const assembly = new Assembly(makeShelf, base);
     try {
       let done = 0;
       for await (const message of connection.download('ProfileService', 'loadProfile', request, { signal })) {
@@ -132,7 +130,7 @@ export async function receive(connection, request, workspace, base, { progress, 
       }
       return assembly;
     } catch (error) {
-      removeTree(shelf);
+      if (assembly.shelf) removeTree(assembly.shelf);
       await pause(error, attempt, signal);
     }
   }

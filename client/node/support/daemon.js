@@ -83,6 +83,29 @@ export async function nowhere() {
 }
 
 /**
+ * A client, and what is where its daemon should be: something that hears whether a connection is made, and says nothing.
+ *
+ * @param {{ after(fn: () => void): void }} t
+ * @returns {Promise<{ lonely: Client, heard: () => number }>} `heard`: how many connections there were
+ */
+export async function unheard(t) {
+  let connections = 0;
+  const server = net.createServer((socket) => {
+    connections++;
+    socket.destroy();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = /** @type {net.AddressInfo} */ (server.address());
+  const lonely = new Client(`127.0.0.1:${port}`, { patienceSeconds: 0.5, timeoutSeconds: 2 });
+  t.after(() => {
+    lonely.close();
+    server.close();
+  });
+  return { lonely, heard: () => connections };
+}
+
+/**
  * A daemon that serves all tests of a file, and a client of it; both end with the file's last test.
  *
  * @returns {Promise<{ daemon: Daemon, client: Client }>}

@@ -100,3 +100,16 @@ export function picture(directory) {
 export function leavesOf({ leaves }) {
   return Array.from({ length: leaves.length / DIGEST }, (_, at) => leaves.toString('hex', at * DIGEST, (at + 1) * DIGEST));
 }
+
+/**
+ * @param {string} directory made here
+ * @param {Record<string, string | Buffer>} files
+ * @returns {string}
+ */
+export function write(directory, files) {
+  for (const [name, content] of Object.entries(files)) {
+    fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
+    fs.writeFileSync(`${directory}/${name}`, content);
+  }
+  return directory;
+}

@@ -1,6 +1,7 @@
 // Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { test } from 'node:test';
 
 import { ServerCredentials } from '@grpc/grpc-js';
@@ -13,12 +14,14 @@ import {
   Exhausted,
   Internal,
   Invalid,
+  LocalError,
   LeaseFenced,
   NotFound,
   ParentNotHead,
   SessionDeleted,
   Unavailable,
 } from '../src/index.js';
+import { openContext, saveContext } from '../src/playwright.js';
 import { certificate } from '../support/certificate.js';
 import { failure } from '../support/failure.js';
 import { peer, refusal } from '../support/peer.js';
@@ -54,6 +57,7 @@ test("a session has the language's own types", async (t) => {
     etag: '',
     headSnapshotId: '',
     storageStateRevision: 0,
+    storageStateSaved: false,
     fence: 1795171813095414,
     revision: 1795171813095415,
   });
@@ -158,7 +162,35 @@ test('calls end with their signal, their deadline and their client', async (t) =
   await assert.rejects(client.sessions.get('s', { signal: AbortSignal.abort() }), { name: 'AbortError' });
   setTimeout(() => client.close(), 50);
   await assert.rejects(client.sessions.get('s'), Cancelled);
-  await assert.rejects(client.sessions.get('s'), Cancelled);
+});
+
+test('after its end a client says that it was closed, and does nothing', async (t) => {
+  const home = temporary(t);
+  fs.mkdirSync(`${home}/p`);
+  fs.writeFileSync(`${home}/p/f`, 'x');
+  const { client } = await peer(t, { SessionService: { getSession: () => {} } });
+  client.close();
+  let ended = false;
+  const context = { addCookies: async () => {}, storageState: async () => ({}), close: async () => void (ended = true), browser: () => null };
+  const browserType = { name: () => 'firefox', launchPersistentContext: async () => context };
+  for (const call of [
+    () => client.sessions.get('s'),
+    () => client.sessions.list().next(),
+    () => client.snapshots('s').next(),
+    () => client.serverInfo(),
+    () => client.saveStatus('s', 'u'),
+    () => client.save('s', `${home}/p`),
+    () => client.load('s', `${home}/q`),
+    () => client.mount('s', { root: `${home}/root` }),
+    async () => client.watch(),
+    () => openContext(client, 's', browserType, `${home}/q`),
+    () => saveContext(client, 's', context, `${home}/p`),
+  ]) {
+    const error = await failure(Promise.resolve().then(/** @type {() => any} */ (call)));
+    assert.ok(error instanceof LocalError && error.reason === 'CLOSED', error.stack);
+    assert.equal(error.message, 'the client was closed: make a new one');
+  }
+  assert.deepEqual([fs.readdirSync(home), fs.readdirSync(`${home}/p`), ended], [['p'], ['f'], false]);
 });
 
 test('a token goes out as such, and never in the clear to another host', async (t) => {

@@ -18,9 +18,10 @@ import { sidecarPath } from '../src/sidecar.js';
 import { setTime } from '../src/system.js';
 import { manifestRoot } from '../src/tree.js';
 import { cookies } from '../support/cookies.js';
-import { Daemon, nowhere, served } from '../support/daemon.js';
+import { Daemon, nowhere, served, unheard } from '../support/daemon.js';
 import { failure } from '../support/failure.js';
-import { picture, temporary } from '../support/trees.js';
+import { parts } from '../support/scenarios.js';
+import { picture, temporary, write } from '../support/trees.js';
 
 /** @typedef {import('../src/index.js').WatchEvent} WatchEvent */
 /** @typedef {import('../src/index.js').Change} Change */
@@ -66,16 +67,21 @@ async function refused(sessionId, reasons, call) {
 }
 
 /**
- * @param {string} directory made here
- * @param {Record<string, string | Buffer>} files
- * @returns {string}
+ * That a call is refused for a reason without a word to the daemon: not a connection is made.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {string} sessionId
+ * @param {string} reason
+ * @param {(by: Client) => Promise<unknown>} call
+ * @returns {Promise<any>} the error
  */
-function write(directory, files) {
-  for (const [name, content] of Object.entries(files)) {
-    fs.mkdirSync(`${directory}/${name}`.replace(/\/[^/]*$/, ''), { recursive: true });
-    fs.writeFileSync(`${directory}/${name}`, content);
-  }
-  return directory;
+async function refusedHere(t, sessionId, reason, call) {
+  const { lonely, heard } = await unheard(t);
+  const error = await refused(sessionId, [reason], () => call(lonely));
+  assert.ok(error instanceof LocalError, error.stack);
+  assert.equal(heard(), 0);
+  assert.ok((await failure(lonely.sessions.get(sessionId))) instanceof Unavailable && heard() > 0, 'it would have been heard');
+  return error;
 }
 
 /**
@@ -453,6 +459,15 @@ scenario('load-empty-session', async (t) => {
   assert.deepEqual(fs.readdirSync(directory), []);
 });
 
+test('a load makes the directories above its own', async (t) => {
+  const { id } = await fresh();
+  const home = temporary(t);
+  await client.save(id, write(`${home}/p`, { f: 'x' }));
+  await client.load(id, `${home}/a/b/c`);
+  assert.deepEqual(picture(`${home}/a/b/c`), picture(`${home}/p`));
+  assert.deepEqual(fs.readdirSync(`${home}/a/b`).sort(), ['c', 'c.cloakroom.json']);
+});
+
 scenario('load-target-exists', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
@@ -461,6 +476,9 @@ scenario('load-target-exists', async (t) => {
   const error = await failure(client.load(id, `${directory}/q`));
   assert.ok(error instanceof LocalError);
   assert.deepEqual([error.reason, Object.keys(picture(`${directory}/q`))], ['TARGET_EXISTS', ['g']]);
+  assert.equal(error.message, `${directory}/q exists: choose another directory, or say replace`);
+  const known = await failure(client.load(id, `${directory}/p`));
+  assert.equal(known.message, `${directory}/p exists (it is the profile of session ${id}): choose another directory, or say replace`);
   await client.load(id, `${directory}/q`, { replace: true });
   assert.deepEqual(picture(`${directory}/q`), picture(`${directory}/p`));
 });
@@ -518,6 +536,8 @@ scenario('first-save-without-sidecar', async (t) => {
   const error = await refused(id, ['PARENT_NOT_HEAD'], () => client.save(id, `${directory}/q`));
   assert.ok(error instanceof ParentNotHead);
   assert.equal(error.metadata.head_snapshot_id, first.snapshot.id);
+  const advice = `there is no ${directory}/q.cloakroom.json that could be read: if the directory was moved, move that with it`;
+  assert.ok(error.message.endsWith(`; ${advice}`) && error.help.at(-1)?.description === advice, error.message);
   const second = await client.save(id, `${directory}/q`, { replace: true });
   assert.deepEqual([second.snapshot.parentSnapshotId, second.snapshot.head], [first.snapshot.id, true]);
   await client.load(id, `${directory}/r`);
@@ -530,11 +550,8 @@ scenario('save-into-another-session', async (t) => {
   await client.save(mine.id, write(`${directory}/p`, { f: 'mine' }));
   const { snapshot: former } = await client.save(other.id, write(`${directory}/q`, { f: 'other' }));
   await client.load(mine.id, `${directory}/r`);
-  const { connection } = /** @type {any} */ (client);
-  const upload = t.mock.method(connection, 'upload');
-  const error = await refused(other.id, ['OTHER_SESSION'], () => client.save(other.id, `${directory}/r`));
-  assert.ok(error instanceof LocalError && error.message.includes(`session ${mine.id} `), error.message);
-  assert.equal(upload.mock.callCount(), 0);
+  const error = await refusedHere(t, other.id, 'OTHER_SESSION', (by) => by.save(other.id, `${directory}/r`));
+  assert.ok(error.message.includes(`session ${mine.id} `), error.message);
   const { snapshot } = await client.save(other.id, `${directory}/r`, { replace: true });
   assert.deepEqual([snapshot.parentSnapshotId, snapshot.sessionId, snapshot.head], [former.id, other.id, true]);
   await client.load(other.id, `${directory}/s`);
@@ -546,18 +563,12 @@ scenario('save-into-another-session', async (t) => {
 scenario('save-nothing-refused', async (t) => {
   const { id } = await fresh();
   const directory = temporary(t);
-  const { connection } = /** @type {any} */ (client);
-  const upload = t.mock.method(connection, 'upload');
   fs.mkdirSync(`${directory}/empty`);
   const caches = write(`${directory}/caches`, { 'GrShaderCache/data_0': 'x', 'component_crx_cache/y': 'y' });
   for (const nothing of [`${directory}/empty`, caches]) {
-    const error = await refused(id, ['NOTHING_TO_SAVE'], () => client.save(id, nothing));
-    assert.ok(
-      error instanceof LocalError && error.message.includes(`nothing in ${nothing} `) && error.message.includes('policy default'),
-      error.message,
-    );
+    const error = await refusedHere(t, id, 'NOTHING_TO_SAVE', (by) => by.save(id, nothing));
+    assert.ok(error.message.includes(`nothing in ${nothing} `) && error.message.includes('policy default'), error.message);
   }
-  assert.equal(upload.mock.callCount(), 0);
   const { snapshot } = await client.save(id, caches, { force: true });
   assert.equal(snapshot.entryCount, 0);
   assert.deepEqual((await client.snapshot(id, { withEntries: true })).entries, []);
@@ -1173,8 +1184,9 @@ scenario('invalidate', async (t) => {
 });
 
 test('every scenario of the shared list has its test, and no other', () => {
-  const page = fs.readFileSync(new URL('../../scenarios.md', import.meta.url), 'utf8');
-  const listed = [...page.matchAll(/^- `([a-z0-9-]+)`:/gm)].map(([, name]) => name);
+  // Those of mounts are in `mount.test.js`.
+  const sections = parts().filter(([title]) => title !== 'Mount');
+  const listed = sections.flatMap(([, names]) => names);
   assert.ok(listed.length > 40);
   assert.deepEqual(scenarios, listed);
 });

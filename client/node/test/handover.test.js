@@ -99,6 +99,40 @@ test('a save whose sidecar cannot be written is done, and the next one is refuse
   assert.equal((await client.save(id, `${home}/p`, { replace: true })).snapshot.parentSnapshotId, result.snapshot.id);
 });
 
+test('a save whose sidecar can neither be written nor removed is done too, and says so', async (t) => {
+  const home = temporary(t);
+  const { id } = await client.sessions.create({ businessId: 'b' });
+  const sidecar = `${home}/p.cloakroom.json`;
+  fs.mkdirSync(`${home}/p`);
+  fs.writeFileSync(`${home}/p/Local State`, '{}');
+  const told = async () => {
+    const { result, emitted } = await listening(() => client.save(id, `${home}/p`));
+    assert.deepEqual([emitted, result.warnings.map(({ code }) => code)], [['CLOAKROOM_NO_SIDECAR'], ['CLOAKROOM_NO_SIDECAR']]);
+    const [{ message }] = result.warnings;
+    assert.ok(message.startsWith(`${sidecar} can neither be written (`) && message.includes(') nor removed ('), message);
+    assert.ok(message.endsWith('remove what lies there, and load anew or say replace'), message);
+    return result;
+  };
+  fs.mkdirSync(sidecar);
+  assert.equal((await told()).snapshot.sequence, 1);
+  fs.rmdirSync(sidecar);
+  const { snapshot: second } = await client.save(id, `${home}/p`, { replace: true });
+
+  // As where nothing may be written beside the directory.
+  const denied = (/** @type {string} */ name) =>
+    t.mock.method(fs, /** @type {'rmSync'} */ (name), () => {
+      throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
+    });
+  fs.writeFileSync(`${home}/p/Local State`, '{"a":1}');
+  const mocks = ['renameSync', 'rmSync'].map(denied);
+  const { snapshot: third } = await told();
+  for (const { mock } of mocks) mock.restore();
+  assert.equal(third.parentSnapshotId, second.id);
+  // The former sidecar is still there. What it says is of before.
+  assert.equal((await failure(client.save(id, `${home}/p`))).reason, 'PARENT_NOT_HEAD');
+  assert.equal((await client.save(id, `${home}/p`, { replace: true })).snapshot.parentSnapshotId, third.id);
+});
+
 test('the second save of a directory that has a sidecar looks nothing up, and neither does the first', async (t) => {
   const home = temporary(t);
   const { id } = await client.sessions.create({ businessId: 'b' });

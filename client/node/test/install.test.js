@@ -122,7 +122,7 @@ test('packed, with types that a strict program compiles against', (t) => {
   assert.equal(fs.existsSync(`${installed}/test`), false);
   fs.writeFileSync(
     `${app}/use.ts`,
-    `import { Client, ParentNotHead, type Saved, type Selector, type Session, type Snapshot, type Warning, type WatchEvent } from 'cloakroom-client';
+    `import { Client, ParentNotHead, type Mount, type Saved, type Selector, type Session, type Snapshot, type Warning, type WatchEvent } from 'cloakroom-client';
      import { openContext, saveContext } from 'cloakroom-client/playwright';
      const client = new Client('127.0.0.1:7700', { namespace: 'n', tls: { ca: 'pem' }, patienceSeconds: 5 });
      const session: Session = await client.sessions.create({ businessId: 'b', ttlSeconds: 3600 });
@@ -142,6 +142,14 @@ test('packed, with types that a strict program compiles against', (t) => {
      const context = await openContext(client, session.id, chromium, 'profile', { headless: true });
      const title: string = context.pages()[0].title();
      try { const { warnings }: Saved = await saveContext(client, session.id, context, 'profile'); const codes = warnings.map(({ code }: Warning) => code); console.log(codes); } catch (error) { if (error instanceof ParentNotHead) console.log(error.metadata.head, title); }
+     {
+       await using mount: Mount = await client.mount(session.id, { root: 'mounts', minRevision: snapshot.revision });
+       const mounted = await mount.openContext(chromium, { headless: true });
+       console.log(mounted.pages()[0].title(), mount.snapshot?.id, (await mount.saveContext(mounted, { policy: 'lean' })).snapshot.id);
+       // @ts-expect-error not an option of the browser
+       await mount.openContext(chromium, { headles: true });
+     }
+     console.log((await client.pruneMounts({ olderThanSeconds: 60 })).bytes);
      // @ts-expect-error a state that does not exist
      await client.sessions.transition(session.id, 'SLEEPING');
      // @ts-expect-error a kind that does not exist

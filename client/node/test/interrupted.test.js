@@ -9,7 +9,7 @@ import os from 'node:os';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { closeWorkspace, makeWorkspace } from '../src/directories.js';
+import { Workspace } from '../src/directories.js';
 import { LocalError, ParentNotHead } from '../src/index.js';
 import { setTime } from '../src/system.js';
 import { served } from '../support/daemon.js';
@@ -189,14 +189,15 @@ test('what others have left is cleared away when its maker is dead, or silent fo
 test('a load gives a sign every minute', async (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
   const directory = temporary(t);
-  const workspace = makeWorkspace(`${directory}/p`);
+  const space = new Workspace(`${directory}/p`);
+  const workspace = space.open();
   const signed = () => fs.statSync(`${workspace}/alive`).mtimeMs;
   fs.utimesSync(`${workspace}/alive`, 1, 1);
   t.mock.timers.tick(59_000);
   assert.equal(signed(), 1000);
   t.mock.timers.tick(2_000);
   assert.ok(Math.abs(signed() - Date.now()) < 10_000);
-  closeWorkspace(workspace, `${directory}/p`);
+  space.close();
   t.mock.timers.tick(120_000);
   assert.deepEqual(fs.readdirSync(directory), []);
 });

@@ -6,9 +6,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { test } from 'node:test';
 
-import { api } from '../src/contract.js';
 import { Client, Invalid } from '../src/index.js';
-import { openContext, saveContext } from '../src/playwright.js';
+import { capture, launch, openContext, restore, saveContext, sessionCookies } from '../src/playwright.js';
 import { failure } from '../support/failure.js';
 import { peer, refusal } from '../support/peer.js';
 import { temporary } from '../support/trees.js';
@@ -18,6 +17,8 @@ const { sessions } = client;
 const { storageState } = sessions;
 const state = { cookies: [], origins: [] };
 const nowhere = '/nowhere/profile';
+const context = { addCookies: async () => {}, storageState: async () => state, close: async () => {}, browser: () => null };
+const browserType = { name: () => 'firefox', launchPersistentContext: async () => context };
 
 /** Each verb, with options to be put last. */
 const verbs = /** @type {Record<string, (options: any) => Promise<any> | any>} */ ({
@@ -36,6 +37,8 @@ const verbs = /** @type {Record<string, (options: any) => Promise<any> | any>} *
   'sessions.storageState.put': (options) => storageState.put('s', state, options),
   load: (options) => client.load('s', nowhere, options),
   save: (options) => client.save('s', nowhere, options),
+  mount: (options) => client.mount('s', options),
+  pruneMounts: (options) => client.pruneMounts(options),
   saveStatus: (options) => client.saveStatus('s', 'u', options),
   snapshots: (options) => client.snapshots('s', options).next(),
   snapshot: (options) => client.snapshot('s', options),
@@ -66,7 +69,7 @@ async function isRefused(call, message) {
 test('every verb refuses an option that it does not know, by name, and says which it knows', async () => {
   const names = (/** @type {any} */ of, /** @type {string} */ before) =>
     Object.getOwnPropertyNames(of)
-      .filter((name) => !['constructor', 'one', 'close', 'namespace', 'change', 'mark'].includes(name))
+      .filter((name) => !['constructor', 'one', 'close', 'closed', 'namespace', 'change', 'mark'].includes(name))
       .map((name) => before + name);
   const all = [
     ...names(Client.prototype, ''),
@@ -106,6 +109,30 @@ test('every verb refuses an option that it does not know, by name, and says whic
   );
 });
 
+test('a mount refuses what it cannot take before it makes a directory', async (t) => {
+  const root = `${temporary(t)}/root`;
+  await isRefused(
+    client.mount('s', /** @type {any} */ ({ root, directory: 'x' })),
+    'mount: there is no option directory: choose from root, snapshotId,',
+  );
+  await isRefused(client.mount('s', { root: '' }), 'mount: root is empty, and must be a path');
+  await isRefused(client.mount(/** @type {any} */ (7), { root }), 'mount: sessionId is the number 7, and must be a string');
+  await isRefused(client.mount('a/b', { root }), 'mount: sessionId is "a/b", and must be 1 to 128 of');
+  await isRefused(
+    new Client('127.0.0.1:1', { namespace: '..' }).mount('s', { root }),
+    `mount: the client's namespace is "..", and must be 1 to 63 of`,
+  );
+  await isRefused(
+    client.pruneMounts({ root, olderThanSeconds: -1 }),
+    'pruneMounts: olderThanSeconds is the number -1, and must be a number of seconds',
+  );
+  await isRefused(
+    client.pruneMounts(/** @type {any} */ ({ olderThan: '7d' })),
+    'pruneMounts: there is no option olderThan: choose from olderThanSeconds,',
+  );
+  assert.ok(!fs.existsSync(root));
+});
+
 test('what is of another type than it must be is refused by name, and not shown', async () => {
   const wrong = /** @type {any} */ (42);
   for (const [call, message] of /** @type {[Promise<any>, string][]} */ ([
@@ -134,7 +161,11 @@ test('what is of another type than it must be is refused by name, and not shown'
     [sessions.transition('s', wrong), 'to is the number 42, and must be a string'],
     [sessions.touch('s', { leaseToken: /** @type {any} */ (5n) }), 'leaseToken is a bigint, and must be a whole number'],
     [sessions.get('s', { timeoutSeconds: -1 }), 'timeoutSeconds is the number -1, and must be a number of seconds, from 0'],
-    [storageState.put('s', wrong), 'storageState is the number 42, and must be what Playwright'],
+    [storageState.put('s', wrong), 'storageState is a number, and must be what Playwright'],
+    [client.save('s', nowhere, { storageState: wrong }), 'storageState is a number, and must be what Playwright'],
+    [sessions.create({ businessId: 'b', email: wrong }), 'email is a number, and must be a string'],
+    [sessions.active({ email: wrong }), 'email is a number, and must be a string'],
+    [client.invalidate([{ email: wrong }]), 'selectors[0].email is a number, and must be a string'],
     [client.load(wrong, nowhere), 'load: sessionId is the number 42'],
     [client.load('s', ''), 'load: directory is empty, and must be a path'],
     [client.save('s', /** @type {any} */ (new URL('file:///x'))), 'save: directory is an object, and must be a path'],
@@ -147,23 +178,70 @@ test('what is of another type than it must be is refused by name, and not shown'
     [verbs.watch({ resumeToken: 'abc' }), 'watch: resumeToken is a string, and must be bytes, such as a Buffer'],
     [openContext(client, wrong, /** @type {any} */ ({}), nowhere), 'openContext: sessionId is the number 42'],
     [
-      openContext(client, 's', /** @type {any} */ ({}), nowhere, { load: /** @type {any} */ ({ overwrite: true }) }),
+      openContext(client, 's', browserType, nowhere, { load: /** @type {any} */ ({ overwrite: true }) }),
       'openContext: there is no option load.overwrite',
     ],
-    [
-      saveContext(client, 's', /** @type {any} */ ({}), nowhere, /** @type {any} */ ({ overwrite: true })),
-      'saveContext: there is no option overwrite',
-    ],
+    [saveContext(client, 's', context, nowhere, /** @type {any} */ ({ overwrite: true })), 'saveContext: there is no option overwrite'],
   ])) {
     await isRefused(call, message);
   }
   const secret = { token: 'secret' };
   for (const make of [() => new Client(/** @type {any} */ (secret)), () => new Client('127.0.0.1:1', { token: /** @type {any} */ (['secret']) })])
     assert.throws(make, (error) => error instanceof Invalid && !error.message.includes('secret'));
+  assert.throws(() => new Client('127.0.0.1:1', { token: wrong }), /token is a number, and must be a string$/);
   assert.throws(
     () => new Client('127.0.0.1:1', { tls: /** @type {any} */ ('yes') }),
     /tls is a string, and must be true, false or \{ ca, cert, key, serverName \}/,
   );
+});
+
+test('what is not of Playwright, or something else of it, is told before anything is done', async (t) => {
+  const any = (/** @type {unknown} */ value) => /** @type {any} */ (value);
+  const home = temporary(t);
+  const directory = `${home}/p`;
+  const sort = "and must be a browser type of Playwright's, such as playwright.chromium";
+  const wanted = "and must be a browser context of Playwright's, such as openContext gives";
+  const browser = { newContext: async () => context, close: async () => assert.fail('it was closed') };
+  for (const [call, message] of /** @type {[Promise<unknown>, string][]} */ ([
+    [openContext(any('s'), any(client), browserType, directory), 'openContext: client is a string, and must be a Client'],
+    [openContext(client, any(browserType), any('s'), directory), 'openContext: sessionId is an object, and must be a string'],
+    [openContext(client, 's', any(directory), any(browserType)), `openContext: browserType is a string, ${sort}`],
+    [openContext(client, 's', any({ chromium: browserType }), directory), `openContext: browserType is an object, ${sort}`],
+    [openContext(client, 's', any(undefined), directory), `openContext: browserType is undefined, ${sort}`],
+    [openContext(client, 's', browserType, any({ headless: true })), 'openContext: directory is an object, and must be a path'],
+    [openContext(client, 's', browserType, directory, any('x')), 'openContext: options is a string, and must be an object'],
+    [saveContext(client, 's', any(directory), any(context)), `saveContext: context is a string, ${wanted}`],
+    [saveContext(client, 's', any(browser), directory), `saveContext: context is an object, ${wanted}`],
+    [capture(any(browser)), `capture: context is an object, ${wanted}`],
+    [restore(any(browser), state), `restore: context is an object, ${wanted}`],
+    [launch(any({ chromium: browserType }), directory), `launch: browserType is an object, ${sort}`],
+    [launch(browserType, any(undefined)), 'launch: directory is undefined, and must be a path'],
+  ])) {
+    await isRefused(call, message);
+  }
+  assert.deepEqual(fs.readdirSync(home), []);
+});
+
+test('a storage state is no path', async (t) => {
+  const directory = temporary(t);
+  const file = `${directory}/state.json`;
+  fs.writeFileSync(file, JSON.stringify(state));
+  const message = 'storageState takes the JSON itself, not a path';
+  for (const path of [file, 'state.json', './state.json']) {
+    for (const call of [
+      () => storageState.put('s', path),
+      () => client.save('s', directory, { storageState: path }),
+      () => saveContext(client, 's', context, directory, { storageState: path }),
+      () => launch(browserType, directory, { storageState: path }),
+      async () => sessionCookies(path),
+    ]) {
+      const error = await failure(call());
+      assert.ok(error instanceof Invalid && error.reason === 'STORAGE_STATE_INVALID' && error.message.includes(message), error.stack);
+      assert.ok(!error.message.includes(path), error.message);
+    }
+  }
+  assert.deepEqual(sessionCookies(fs.readFileSync(file)), []);
+  assert.deepEqual(sessionCookies(` ${fs.readFileSync(file, 'utf8')}`), []);
 });
 
 test('what is not given, or given as undefined, is not missed', async (t) => {
@@ -196,30 +274,15 @@ test('the target comes from the environment when none is given', async (t) => {
   assert.equal(targetOf(), '127.0.0.1:7700');
 });
 
-test("what the daemon says of its calls is said in this client's words", async (t) => {
+test('what the daemon says reaches the caller word for word, also names that look like those of calls', async (t) => {
   const more = /** @type {[string, object][]} */ ([
-    ['google.rpc.BadRequest', { fieldViolations: [{ field: 'states', description: 'GetSession tells of one' }] }],
-    ['google.rpc.Help', { links: [{ description: 'ask GetSaveStatus' }] }],
+    ['google.rpc.BadRequest', { fieldViolations: [{ field: 'session_id', description: 'GetSession is too long' }] }],
+    ['google.rpc.Help', { links: [{ description: 'choose another name than LoadProfile' }] }],
   ]);
-  const message = 'there is no session s: ListSessions shows those there are, CreateSession makes one; UndeleteSession, LoadProfile, IndexedDB';
+  const message = 'there is no session LoadProfile';
   const getSession = (/** @type {any} */ _, /** @type {any} */ answer) => answer(refusal('NOT_FOUND', 'SESSION_NOT_FOUND', { message, more }));
   const { client: served } = await peer(t, { SessionService: { getSession } });
-  const error = await failure(served.sessions.get('s'));
-  assert.equal(
-    error.message,
-    'there is no session s: sessions.list shows those there are, sessions.create makes one; sessions.undelete, load, IndexedDB; ' +
-      'states: sessions.get tells of one; ask saveStatus',
-  );
-  assert.equal(error.violations[0].description, 'sessions.get tells of one');
-});
-
-test('every call of the contract has its name here', async (t) => {
-  // Of which `invalidate` is a word like any other.
-  const rpcs = Object.values(api).flatMap(({ service }) => Object.keys(service ?? {}).filter((name) => name !== 'Invalidate'));
-  assert.ok(rpcs.length > 15 && rpcs.includes('GetSession'));
-  const getSession = (/** @type {any} */ _, /** @type {any} */ answer) =>
-    answer(refusal('NOT_FOUND', 'SESSION_NOT_FOUND', { message: rpcs.join(' ') }));
-  const { client: served } = await peer(t, { SessionService: { getSession } });
-  const { message } = await failure(served.sessions.get('s'));
-  for (const name of message.split(' ')) assert.ok(Object.hasOwn(verbs, name), name);
+  const error = await failure(served.sessions.get('LoadProfile'));
+  assert.equal(error.message, 'there is no session LoadProfile; session_id: GetSession is too long; choose another name than LoadProfile');
+  assert.deepEqual([error.violations[0].description, error.help[0].description], ['GetSession is too long', 'choose another name than LoadProfile']);
 });

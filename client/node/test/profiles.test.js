@@ -97,7 +97,7 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
     const change = diff(before, after);
     const entries = new Map(before.map((entry) => [entry.path, { ...entry, seen: entry.stat }]));
     fs.mkdirSync(`${directory}/shelf`);
-    const assembly = new Assembly(`${directory}/shelf`, { directory: `${directory}/base`, snapshotId: 'base', entries });
+    const assembly = new Assembly(() => `${directory}/shelf`, { directory: `${directory}/base`, snapshotId: 'base', entries });
     assembly.accept({ message: 'begin', begin: { snapshot: { manifestRoot: manifestRoot(after) }, baseSnapshotId: 'base', contentBytes: '0' } });
     for (const piece of cut(change)) {
       const message = records.serialize(await pack(`${directory}/new`, change.entries, piece));

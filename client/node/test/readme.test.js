@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -48,7 +49,7 @@ function install(directory, program) {
  * @param {string[]} args
  */
 function start(directory, target, ...args) {
-  const env = { ...process.env, CLOAKROOM_TARGET: target };
+  const env = { ...process.env, CLOAKROOM_TARGET: target, CLOAKROOM_MOUNTS: `${path.dirname(directory)}/mounts` };
   const program = spawn(process.execPath, ['program.mjs', ...args], { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 });
   /** @type {string[]} */
   const lines = [];
@@ -83,8 +84,8 @@ test('the programs of the README', { timeout: 180_000 }, async (t) => {
   t.after(() => client.close());
   const directory = temporary(t);
   const url = await site(t);
-  assert.equal(programs.length, 3);
-  const [logIn, goOn, follow] = programs;
+  assert.equal(programs.length, 4);
+  const [logIn, goOn, again, follow] = programs;
 
   const [saved] = await run(`${directory}/first`, logIn, daemon.target, `${url}greeting?name=ann`);
   const [, id] = /^saved snapshot [0-9a-f]{32} of session (\S+): \d+ bytes$/.exec(saved) ?? assert.fail(saved);
@@ -93,9 +94,19 @@ test('the programs of the README', { timeout: 180_000 }, async (t) => {
   const { sequence, portability } = await client.snapshot(id);
   assert.deepEqual([sequence, portability.brand, portability.passwordStore, portability.quiesced], [2, 'chromium', 'basic', true]);
   assert.match(portability.browserVersion, /^\d+\.\d+/);
-  const again = await client.save(id, `${directory}/second/elsewhere`, { storageState: { cookies: [], origins: [] } });
-  assert.deepEqual(again.warnings, []);
-  assert.ok(again.wireBytes < 100_000, `${again.wireBytes} bytes after a run that did nothing`);
+  const next = await client.save(id, `${directory}/second/elsewhere`, { storageState: { cookies: [], origins: [] } });
+  assert.deepEqual(next.warnings, []);
+  assert.ok(next.wireBytes < 100_000, `${next.wireBytes} bytes after a run that did nothing`);
+
+  const places = [];
+  for (const round of ['first', 'second']) {
+    const [told] = await run(`${directory}/again-${round}`, again, daemon.target, `${url}greeting`);
+    const [, place] = /^session \S+ sees "persistent=ann" from (.*)$/.exec(told) ?? assert.fail(told);
+    places.push(place);
+  }
+  assert.equal(places[0], places[1]);
+  assert.ok(places[0].startsWith(`${directory}/mounts/mounts/-/${id}/`), places[0]);
+  assert.equal((await client.snapshot(id)).sequence, 5);
 
   install(`${directory}/third`, follow);
   for (const round of ['1', '2']) {
@@ -119,7 +130,7 @@ test('the programs of the README', { timeout: 180_000 }, async (t) => {
 
 test('the watch of the README starts over with a store that was made anew', { timeout: 60_000 }, async (t) => {
   const directory = temporary(t);
-  install(directory, programs[2]);
+  install(directory, programs[3]);
   for (const first of [true, false]) {
     const daemon = new Daemon();
     t.after(() => daemon.remove());

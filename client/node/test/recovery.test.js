@@ -91,6 +91,7 @@ test('a watch says so when the daemon lost everything', async (t) => {
     }
     if (event.kind === 'reset') {
       assert.equal(event.reason, 'HISTORY_CHANGED');
+      assert.ok(event.spreadSeconds > 0 && event.spreadSeconds <= 60, `${event.spreadSeconds}`);
       await client.sessions.create({ sessionId: 'after', businessId: 'b' });
     }
     seen.push(event.kind);

@@ -118,7 +118,7 @@ async function assemble(directory, { base, messages }) {
   const stated = new Map(entriesOf(base).map((entry) => [entry.path, entry]));
   const entries = new Map(held.map((entry) => [entry.path, { ...entry, mtimeNs: stated.get(entry.path)?.mtimeNs ?? 0n, seen: entry.stat }]));
   fs.mkdirSync(`${directory}/shelf`);
-  const assembly = new Assembly(`${directory}/shelf`, { directory: `${directory}/base`, snapshotId: 'base', entries });
+  const assembly = new Assembly(() => `${directory}/shelf`, { directory: `${directory}/base`, snapshotId: 'base', entries });
   const root = Buffer.from(messages.find((/** @type {any} */ message) => message.end)?.end.manifest_root ?? '', 'hex');
   for (const message of messages) assembly.accept(wire(message, root));
   const { entries: complete, fresh } = verify(assembly);

@@ -36,6 +36,8 @@ export class Client extends History {
     sessions: Sessions;
     /** The namespace that this client asks for; empty for the caller's own. */
     get namespace(): string;
+    /** Whether the client was closed: then whatever is asked of it is refused. */
+    get closed(): boolean;
     /**
      * Loads a session's profile into a directory. The directory appears at the end, complete and verified, or not at all.
      *
@@ -54,6 +56,22 @@ export class Client extends History {
      * @returns {Promise<import('./messages.js').Saved>}
      */
     save(sessionId: string, directory: string, options?: import("./messages.js").SaveOptions): Promise<import("./messages.js").Saved>;
+    /**
+     * Gives a session's profile in a directory of this machine that nobody else has until it is released. Where that is still the head, nothing travels; else only what differs. A session in which
+     * nothing was saved yet gets an empty one.
+     *
+     * @param {string} sessionId
+     * @param {import('./mount.js').MountOptions} [options]
+     * @returns {Promise<import('./mount.js').Mount>}
+     */
+    mount(sessionId: string, options?: import("./mount.js").MountOptions): Promise<import("./mount.js").Mount>;
+    /**
+     * Removes the directories of mounts, of all sessions, that nobody has and nobody has used for a while.
+     *
+     * @param {import('./mount.js').PruneOptions} [options]
+     * @returns {Promise<import('./mount.js').Pruned>}
+     */
+    pruneMounts(options?: import("./mount.js").PruneOptions): Promise<import("./mount.js").Pruned>;
     /**
      * Says what became of a save.
      *

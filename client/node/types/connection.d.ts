@@ -45,6 +45,8 @@ export class Connection {
         signal?: AbortSignal;
         timeoutSeconds: number;
     }): Promise<any>;
+    /** Refuses what is begun after the client was closed. What ran then is cancelled. */
+    refuseClosed(): void;
     /** @param {AbortSignal} [signal] */
     check(signal?: AbortSignal): void;
     /**

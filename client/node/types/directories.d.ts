@@ -1,3 +1,11 @@
+/** @typedef {import('./messages.js').Entry} Entry */
+/** @typedef {import('./framing.js').Base} Base */
+/**
+ * @param {string} directory
+ * @param {boolean} force
+ * @returns {boolean} whether the browser has exited
+ */
+export function checkBrowser(directory: string, force: boolean): boolean;
 /**
  * @param {string} directory
  * @param {boolean} force
@@ -24,17 +32,22 @@ export function checkTarget(target: string, replace: boolean, force: boolean): b
  */
 export function intact(directory: string, sessionId: string, namespace: string): Promise<Base | undefined>;
 /**
- * @param {string} target
- * @returns {string} a new directory beside it, in which a load is put together: to be closed
- */
-export function makeWorkspace(target: string): string;
-/**
- * Removes the workspace of a load that has ended, unless it holds the only former directory because that could not be put back.
+ * Finds what is new in a directory that holds a snapshot, and would travel.
  *
- * @param {string} workspace
- * @param {string} target
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {string[]} paths; of what is in a new directory only that one's
  */
-export function closeWorkspace(workspace: string, target: string): void;
+export function strays({ directory, entries }: Base, policy: string): string[];
+/**
+ * Looks whether a directory that holds a snapshot is just as a load of it would leave it, and its sidecar says so: nothing was touched, and what is there besides does not travel, such
+ * as caches.
+ *
+ * @param {Base} base
+ * @param {string} policy with which the snapshot was captured. Under one that is not known everything travels
+ * @returns {boolean}
+ */
+export function isUntouched(base: Base, policy: string): boolean;
 /**
  * Puts a tree in its place, unless something stands there that may not give way, also if it appeared a moment ago. At every moment the place holds the former directory, nothing, or the whole tree. The sidecar goes before the former directory and comes after
  * the new one, and from before the one until after the other stands `old`: so `checkSource` can tell, also if this process is killed here and a browser makes the
@@ -67,5 +80,22 @@ export function describe(directory: string, entries: Entry[]): Promise<Entry[]>;
  * @returns {import('./messages.js').Warning[]}
  */
 export function remember(directory: string, sidecar: import("./sidecar.js").Sidecar): import("./messages.js").Warning[];
+/** A directory beside a target in which a load is put together. It is made when it is first asked for, so that a load that finds everything in place touches nothing. */
+export class Workspace {
+    /** @param {string} target */
+    constructor(target: string);
+    target: string;
+    /** @returns {string} where it is */
+    open(): string;
+    /**
+     * Clears away what dead loads have left beside the target, if there is something.
+     *
+     * @param {boolean} whole whether the target is known to be so
+     */
+    tidy(whole: boolean): void;
+    /** Removes it, unless it holds the only former directory because that could not be put back. */
+    close(): void;
+    #private;
+}
 export type Entry = import("./messages.js").Entry;
 export type Base = import("./framing.js").Base;

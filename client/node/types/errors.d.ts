@@ -120,9 +120,12 @@ export class Internal extends CloakroomError {
 /**
  * Something is wrong on this machine, found by the client itself. Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
  * PROFILE_MISSING (no directory there), LOAD_UNFINISHED (a load into it did not come to its end), OTHER_SESSION (it is another session's), NOTHING_TO_SAVE (nothing in it belongs to a
- * profile), TARGET_EXISTS (a load would overwrite something), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is PATH_INVALID.
+ * profile), TARGET_EXISTS (a load would overwrite something), UNSAVED_CHANGES (`openContext` would throw away what was not saved), MOUNT_RELEASED (its
+ * directory is no longer this mount's), CLOSED (the client was closed before), CAPTURE_RULE (a bad glob or policy). A path that the contract forbids is PATH_INVALID.
  */
 export class LocalError extends CloakroomError {
+    /** @returns {LocalError} for what is begun after its client was closed */
+    static closed(): LocalError;
     /**
      * @param {string} path of something in the profile that cannot travel
      * @param {string} fault why

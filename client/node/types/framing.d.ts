@@ -34,10 +34,10 @@ export function saveMessages({ namespace, begin, directory, change, state, root 
 /** What a load's messages bring, in a workspace beside the place where the directory will stand. Nothing gets a name from the wire before all is verified. */
 export class Assembly {
     /**
-     * @param {string} workspace an empty directory
+     * @param {() => string} makeShelf gives an empty directory, when there is something to put there
      * @param {Base} [base]
      */
-    constructor(workspace: string, base?: Base);
+    constructor(makeShelf: () => string, base?: Base);
     named: (Entry & {
         covered: Uint8Array;
     })[];
@@ -45,8 +45,11 @@ export class Assembly {
     storageState: Buffer[];
     begin: any;
     root: Buffer | undefined;
-    workspace: string;
+    shelf: string | undefined;
+    makeShelf: () => string;
     base: Base | undefined;
+    /** The directory in which what came lies. */
+    get workspace(): string;
     /**
      * @param {any} message a `LoadProfileResponse`
      */

@@ -1,4 +1,5 @@
 export { Client } from "./client.js";
+export { Mount } from "./mount.js";
 export { Watch } from "./watch.js";
 export * from "./errors.js";
 export type CapturePolicy = import("./capture.js").CapturePolicy;
@@ -27,6 +28,9 @@ export type LoadOptions = import("./messages.js").LoadOptions;
 export type Saved = import("./messages.js").Saved;
 export type SaveOptions = import("./messages.js").SaveOptions;
 export type Warning = import("./messages.js").Warning;
+export type MountOptions = import("./mount.js").MountOptions;
+export type PruneOptions = import("./mount.js").PruneOptions;
+export type Pruned = import("./mount.js").Pruned;
 export type StoredState = import("./sessions.js").StoredState;
 export type Selector = import("./watch.js").Selector;
 export type WatchEvent = import("./watch.js").WatchEvent;

@@ -24,6 +24,15 @@ export function parentOf(connection: import("./connection.js").Connection, sessi
     base: Entry[];
 }>;
 /**
+ * Adds to a refusal why the daemon was told of no snapshot that the directory came from.
+ *
+ * @param {unknown} error of a save
+ * @param {string} directory
+ * @param {Sidecar | undefined} known
+ * @returns {unknown} the error
+ */
+export function explained(error: unknown, directory: string, known: Sidecar | undefined): unknown;
+/**
  * @param {Sidecar | undefined} known
  * @param {Uint8Array} state the storage state that is saved, empty for none
  * @returns {import('./messages.js').Warning[]} about session cookies that go missing

@@ -24,6 +24,7 @@
  * @property {string} etag version; give it back in a write to make it conditional
  * @property {string} headSnapshotId id of the snapshot that `load` gives by default; empty if nothing was saved
  * @property {number} storageStateRevision revision of the storage state; 0 if there is none
+ * @property {boolean} storageStateSaved whether the storage state came along with a save or a restore, so that a snapshot has it too; false if it was put by itself, or there is none
  * @property {number} fence the current fencing token; 0 if it was never leased
  * @property {number} revision of a change: its own; of a read: the namespace's revision that the answer reflects
  */
@@ -270,6 +271,10 @@ export type Session = {
      * revision of the storage state; 0 if there is none
      */
     storageStateRevision: number;
+    /**
+     * whether the storage state came along with a save or a restore, so that a snapshot has it too; false if it was put by itself, or there is none
+     */
+    storageStateSaved: boolean;
     /**
      * the current fencing token; 0 if it was never leased
      */
@@ -534,7 +539,7 @@ export type LoadOptions = {
      */
     force?: boolean | undefined;
     /**
-     * also the storage state that was saved with the snapshot
+     * whether the storage state that was saved with the snapshot comes along (true): a browser that starts without it has lost its session cookies
      */
     withStorageState?: boolean | undefined;
     /**

@@ -31,7 +31,7 @@ export namespace REQUEST {
 export namespace WRITE { }
 export namespace FIELDS {
     let businessId: "text";
-    let email: "text";
+    let email: "secret";
     let labels: "labels";
     let ttlSeconds: "number";
     let ttlMode: "text";
@@ -39,7 +39,7 @@ export namespace FIELDS {
 export namespace OWNER {
     let businessId_1: "text";
     export { businessId_1 as businessId };
-    let email_1: "text";
+    let email_1: "secret";
     export { email_1 as email };
 }
 export namespace SELECTOR {
@@ -49,7 +49,7 @@ export namespace WATCH {
     export let selectors: [{
         kinds: "texts";
         businessId: "text";
-        email: "text";
+        email: "secret";
         sessionId: "text";
     }];
     export let resumeToken: "bytes";
@@ -100,6 +100,26 @@ export namespace LOAD {
     let signal_3: "signal";
     export { signal_3 as signal };
 }
+export namespace MOUNT {
+    export let root: "path";
+    let snapshotId_1: "text";
+    export { snapshotId_1 as snapshotId };
+    let withStorageState_1: "flag";
+    export { withStorageState_1 as withStorageState };
+    let minRevision_2: "count";
+    export { minRevision_2 as minRevision };
+    let progress_2: "callback";
+    export { progress_2 as progress };
+    let signal_4: "signal";
+    export { signal_4 as signal };
+}
+export namespace PRUNE {
+    export let olderThanSeconds: "seconds";
+    let root_1: "path";
+    export { root_1 as root };
+    let signal_5: "signal";
+    export { signal_5 as signal };
+}
 export namespace TLS {
     let ca: "pem";
     let cert: "pem";
@@ -108,7 +128,7 @@ export namespace TLS {
 }
 export namespace CLIENT {
     export let namespace: "text";
-    export let token: "text";
+    export let token: "secret";
     export let tls: "tls";
     export let insecure: "flag";
     let timeoutSeconds_1: "seconds";
@@ -135,20 +155,25 @@ declare namespace ARGUMENTS {
     export let directory: "path";
     let uploadId_1: "text";
     export { uploadId_1 as uploadId };
-    let snapshotId_1: "text";
-    export { snapshotId_1 as snapshotId };
+    let snapshotId_2: "text";
+    export { snapshotId_2 as snapshotId };
     export let to: "text";
     let storageState_1: "document";
     export { storageState_1 as storageState };
     let selectors_1: [{
         businessId: "text";
-        email: "text";
+        email: "secret";
         sessionId: "text";
     }];
     export { selectors_1 as selectors };
+    export let client: "client";
+    export let browserType: "browserType";
+    export let context: "context";
+    export let options: "object";
 }
 declare namespace TYPES {
     export let text: readonly ["a string", (value: unknown) => value is string];
+    export let secret: readonly ["a string", (value: unknown) => value is string];
     export let path: readonly ["a path: a string that is not empty", (value: unknown) => boolean];
     export let texts: readonly ["an array of strings", (value: unknown) => value is string[]];
     let labels_1: readonly ["an object whose values are strings", (value: unknown) => boolean];
@@ -162,8 +187,15 @@ declare namespace TYPES {
     let tls_1: readonly ["true, false or { ca, cert, key, serverName }", (value: unknown) => boolean];
     export { tls_1 as tls };
     export let document: readonly ["what Playwright's storageState() gives, or that as JSON", (value: unknown) => boolean];
+    let client_1: readonly ["a Client", (value: any) => boolean];
+    export { client_1 as client };
+    let browserType_1: readonly ["a browser type of Playwright's, such as playwright.chromium", (value: any) => boolean];
+    export { browserType_1 as browserType };
+    let context_1: readonly ["a browser context of Playwright's, such as openContext gives", (value: any) => boolean];
+    export { context_1 as context };
+    export let object: readonly ["an object", (value: unknown) => boolean];
     export let callback: readonly ["a function", (value: unknown) => value is Function];
-    let signal_4: readonly ["an AbortSignal", (value: any) => boolean];
-    export { signal_4 as signal };
+    let signal_6: readonly ["an AbortSignal", (value: any) => boolean];
+    export { signal_6 as signal };
 }
 export {};

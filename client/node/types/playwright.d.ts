@@ -1,50 +1,4 @@
 /**
- * Makes a Chromium profile say that its browser ended well, so that the next one asks and restores nothing. One that was saved while its browser ran, or
- * after it was killed, says otherwise.
- *
- * @param {string} directory a profile that no browser has open
- * @returns {boolean} whether something had to be changed
- */
-export function mend(directory: string): boolean;
-/**
- * @param {StorageState | string | Uint8Array | undefined} storageState as Playwright gives it, or that as JSON
- * @returns {Cookie[]} the cookies that a profile does not keep
- */
-export function sessionCookies(storageState: StorageState | string | Uint8Array | undefined): Cookie[];
-/**
- * Reads a context's storage state as it is saved: all its cookies, localStorage, and IndexedDB. Do it before the context is closed.
- *
- * @param {Context} context
- * @param {{ indexedDB?: boolean }} [options] `indexedDB`: false where a profile carries it already
- * @returns {Promise<StorageState>}
- */
-export function capture(context: Context, { indexedDB }?: {
-    indexedDB?: boolean;
-}): Promise<StorageState>;
-/**
- * Adds the session cookies of a storage state to a context on a profile, which has everything else already.
- *
- * @param {Context} context
- * @param {StorageState | string | Uint8Array | undefined} storageState
- * @returns {Promise<void>}
- */
-export function restore(context: Context, storageState: StorageState | string | Uint8Array | undefined): Promise<void>;
-/**
- * Opens a persistent context on a profile, with the session cookies of a storage state.
- *
- * @template {Context} C
- * @template O
- * @param {BrowserType<C, O>} browserType such as `chromium`
- * @param {string} directory the profile
- * @param {O & { args?: string[], storageState?: StorageState | string | Uint8Array }} [given] the options of Playwright's `launchPersistentContext`, and the storage state that
- *   was saved with the profile
- * @returns {Promise<C>}
- */
-export function launch<C extends Context, O>(browserType: BrowserType<C, O>, directory: string, given?: O & {
-    args?: string[];
-    storageState?: StorageState | string | Uint8Array;
-}): Promise<C>;
-/**
  * Loads a session's profile and starts a browser on it, with the session cookies of the storage state that was saved with it. If the head was saved without one, those of a
  * storage state that was put into the session by itself count. A session that nothing was saved in yet starts with a fresh profile, which gets all cookies of the storage state that was put into it, if
  * there is one; what else that holds, such as localStorage, has no way into a profile.
@@ -54,7 +8,8 @@ export function launch<C extends Context, O>(browserType: BrowserType<C, O>, dir
  * @param {Client} client
  * @param {string} sessionId
  * @param {BrowserType<C, O>} browserType
- * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session, or is empty; anything else only with `load: { replace: true }`
+ * @param {string} directory where the profile goes. What is there gives way if it has a sidecar of this session and was not changed since, or is empty; anything else only
+ *   with `load: { replace: true }`
  * @param {O & { load?: import('./messages.js').LoadOptions }} [given] the options of Playwright's `launchPersistentContext`, such as `headless`, `channel`, `viewport` and `proxy`,
  *   and in `load` how to load
  * @returns {Promise<C>}
@@ -76,64 +31,12 @@ export function openContext<C extends Context, O>(client: Client, sessionId: str
 export function saveContext(client: Client, sessionId: string, context: Context, directory: string, { indexedDB, ...options }?: import("./messages.js").SaveOptions & {
     indexedDB?: boolean;
 }): Promise<import("./messages.js").Saved>;
-/** @typedef {import('./client.js').Client} Client */
-/** @typedef {{ name: string, value: string, domain?: string, path?: string, expires: number, [more: string]: any }} Cookie as Playwright writes it */
-/** @typedef {{ cookies: Cookie[], origins: any[] }} StorageState as Playwright's `storageState()` gives it */
-/**
- * What of a Playwright `BrowserContext` is used here.
- *
- * @typedef {object} Context
- * @property {(cookies: any[]) => Promise<void>} addCookies
- * @property {(options?: any) => Promise<any>} storageState
- * @property {() => Promise<void>} close
- * @property {() => { version(): string } | null} browser
- */
-/**
- * What of a Playwright `BrowserType` is used here.
- *
- * @template {Context} C
- * @template [O=any] the options of `launchPersistentContext`
- * @typedef {{ name(): string, launchPersistentContext(directory: string, options?: O): Promise<C> }} BrowserType
- */
-/**
- * Chromium seals its cookies with a key. With these flags it is one that every machine has, instead of one from a keyring, which does not travel. Every launch on a profile
- * needs them: cookies that were sealed with one key cannot be read with the other.
- */
-export const PORTABLE_FLAGS: readonly string[];
 export type Client = import("./client.js").Client;
-/**
- * as Playwright writes it
- */
-export type Cookie = {
-    name: string;
-    value: string;
-    domain?: string;
-    path?: string;
-    expires: number;
-    [more: string]: any;
-};
-/**
- * as Playwright's `storageState()` gives it
- */
-export type StorageState = {
-    cookies: Cookie[];
-    origins: any[];
-};
-/**
- * What of a Playwright `BrowserContext` is used here.
- */
-export type Context = {
-    addCookies: (cookies: any[]) => Promise<void>;
-    storageState: (options?: any) => Promise<any>;
-    close: () => Promise<void>;
-    browser: () => {
-        version(): string;
-    } | null;
-};
+export type Context = import("./browser.js").Context;
+export type Cookie = import("./browser.js").Cookie;
+export type StorageState = import("./browser.js").StorageState;
 /**
  * What of a Playwright `BrowserType` is used here.
  */
-export type BrowserType<C extends Context, O = any> = {
-    name(): string;
-    launchPersistentContext(directory: string, options?: O): Promise<C>;
-};
+export type BrowserType<C extends Context, O = any> = import("./browser.js").BrowserType<C, O>;
+export { PORTABLE_FLAGS, capture, launch, mend, restore, sessionCookies } from "./browser.js";

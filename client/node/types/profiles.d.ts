@@ -28,7 +28,7 @@ export function diff(base: Entry[], next: Entry[]): Difference;
 export function save(connection: Connection, sessionId: string, directory: string, options?: import("./messages.js").SaveOptions): Promise<import("./messages.js").Saved>;
 /**
  * Loads a snapshot into a directory. The directory appears at the end, complete and verified, or not at all: until then all happens in a workspace beside it, and what is
- * there stays as it is.
+ * there stays as it is. Where the snapshot is in place already, as its sidecar and a look at each entry say, nothing on the disk is touched.
  *
  * @param {Connection} connection
  * @param {string} sessionId

@@ -32,12 +32,12 @@ export function saveStatus(connection: Connection, sessionId: string, uploadId: 
  *
  * @param {Connection} connection
  * @param {Record<string, unknown>} request
- * @param {string} workspace
+ * @param {() => string} makeShelf gives an empty directory for what comes
  * @param {import('./framing.js').Base | undefined} base
  * @param {{ progress?: Progress, signal?: AbortSignal }} options
  * @returns {Promise<Assembly>} everything that was announced, not yet verified as a whole
  */
-export function receive(connection: Connection, request: Record<string, unknown>, workspace: string, base: import("./framing.js").Base | undefined, { progress, signal }: {
+export function receive(connection: Connection, request: Record<string, unknown>, makeShelf: () => string, base: import("./framing.js").Base | undefined, { progress, signal }: {
     progress?: Progress;
     signal?: AbortSignal;
 }): Promise<Assembly>;

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from playwright.sync_api import sync_playwright
 from cloakroom import Client, install, sync
 from cloakroom import playwright as helpers
 from cloakroom.capture import Capture, running_browser
-from cloakroom.errors import LocalError, NotFound
+from cloakroom.errors import LocalError, NotAProfileWarning, NotFound, StorageStateWarning, Unavailable
 from cloakroom.playwright import PORTABLE_FLAGS, mend, session_cookies
 from cloakroom.tree import walk
 
@@ -94,6 +95,44 @@ def move(source: Path, target: Path) -> None:
     install.complete(target, loader.loaded(), None)
 
 
+class Pretender:
+    """A browser that only notes the cookies that it is given."""
+
+    name = "firefox"
+
+    def __init__(self) -> None:
+        self.given = list[str]()
+
+    def launch_persistent_context(self, *_: object, **__: object) -> Any:
+        return self
+
+    def add_cookies(self, cookies: list[Any]) -> None:
+        self.given += [f"{cookie['name']}={cookie['value']}" for cookie in cookies]
+
+
+class AsyncPretender:
+    """The same for asyncio."""
+
+    name = "firefox"
+
+    def __init__(self) -> None:
+        self._inner = Pretender()
+        self.given = self._inner.given
+
+    async def launch_persistent_context(self, *_: object, **__: object) -> Any:
+        return self
+
+    async def add_cookies(self, cookies: list[Any]) -> None:
+        self._inner.add_cookies(cookies)
+
+
+def state_of(value: str) -> bytes:
+    """One cookie that a profile keeps, and one that it does not."""
+    common = {"value": value, "domain": "a.test", "path": "/", "httpOnly": True, "secure": False, "sameSite": "Lax"}
+    cookies = [{"name": "passing", "expires": -1, **common}, {"name": "lasting", "expires": 1_900_000_000, **common}]
+    return json.dumps({"cookies": cookies, "origins": []}).encode()
+
+
 @asynccontextmanager
 async def browser(chromium: str, profile: Path, state: bytes | None = None) -> AsyncIterator[BrowserContext]:
     async with async_playwright() as playwright:
@@ -161,8 +200,11 @@ async def test_a_session_is_opened_where_nothing_else_is(chromium: str, site: st
                 return shown
 
             (tmp_path / "b").mkdir()
-            for where in ("absent", "b", "b"):  # into nothing, an empty directory, and one of this session
+            for where in ("absent", "b", "a"):  # into nothing, an empty directory, and one of this session
                 assert await text(where) == "lasting=kept; passing=kept"
+            with pytest.raises(LocalError) as caught:
+                await text("b")
+            assert caught.value.reason == "UNSAVED_CHANGES", "a browser ran on it since"
             (tmp_path / "mine").mkdir()
             (tmp_path / "mine" / "f").write_bytes(b"mine")
             (tmp_path / "p").mkdir()
@@ -176,7 +218,7 @@ async def test_a_session_is_opened_where_nothing_else_is(chromium: str, site: st
                 assert scan(tmp_path / where) == before
             assert await text("mine", replace=True) == "lasting=kept; passing=kept"
             fresh = (await client.sessions.create("b")).session.id
-            with pytest.raises(LocalError, match="a fresh profile needs a fresh directory") as caught:
+            with pytest.raises(LocalError, match=f"is the profile of session {other}: choose another") as caught:
                 await helpers.open_context(client, fresh, playwright.chromium, tmp_path / "p", replace=True, **options)
             assert caught.value.reason == "TARGET_EXISTS"
             (tmp_path / "empty").mkdir()
@@ -205,6 +247,215 @@ def test_the_synchronous_helper_opens_a_session(chromium: str, site: str, tmp_pa
             context.close()
     finally:
         running.stop()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    running = Daemon(tmp_path / "data")
+    yield running
+    running.stop()
+
+
+async def opened(client: Client, session: str, place: Path, **options: Any) -> None:
+    """Opens a context in both ways, of which the second meets what the first left."""
+    pretender: Any = AsyncPretender()
+    await helpers.open_context(client, session, pretender, place, **options)
+    waiting: Any = Pretender()
+
+    def again() -> None:
+        with sync.Client(client._connection.target) as other:
+            helpers.open_context_sync(other, session, waiting, place, **options)
+
+    await asyncio.to_thread(again)
+
+
+async def saved(client: Client, session: str, place: Path, **options: Any) -> None:
+    place.mkdir()
+    for name in ("prefs.js", "cookies.sqlite", "other"):
+        (place / name).write_bytes(name.encode())
+    (place / "storage" / "empty").mkdir(parents=True)
+    (place / "link").symlink_to("prefs.js")
+    await client.save(session, place, **options)
+
+
+def overwritten(top: Path) -> None:
+    (top / "cookies.sqlite").write_bytes(b"a login")
+
+
+def added(top: Path) -> None:
+    (top / "logins.json").write_bytes(b"a login")
+
+
+def removed(top: Path) -> None:
+    (top / "other").unlink()
+
+
+def led_elsewhere(top: Path) -> None:
+    (top / "link").unlink()
+    (top / "link").symlink_to("other")
+
+
+def became_a_directory(top: Path) -> None:
+    (top / "other").unlink()
+    (top / "other").mkdir()
+
+
+def saved_over(top: Path) -> None:
+    """The same content; only the time tells."""
+    (top / "prefs.js").write_bytes((top / "prefs.js").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "change", [overwritten, added, removed, led_elsewhere, became_a_directory, saved_over], ids=lambda one: one.__name__
+)
+async def test_what_was_not_saved_does_not_give_way(change: Any, daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        await saved(client, session, top)
+        await opened(client, session, top)  # what was saved does
+        head = scan(top)
+        change(top)
+        before, note = scan(top), (tmp_path / "p.cloakroom.json").read_bytes()
+        with pytest.raises(LocalError, match="p was changed since it was loaded or saved, and that is not") as caught:
+            await opened(client, session, top)
+        assert caught.value.reason == "UNSAVED_CHANGES"
+        assert "save it (client.save), or say replace=True to throw it away" in caught.value.message
+        assert (scan(top), (tmp_path / "p.cloakroom.json").read_bytes()) == (before, note)
+        await opened(client, session, top, replace=True)
+        assert scan(top) == head
+        change(top)
+        before = scan(top)
+        await client.save(session, top)
+        await opened(client, session, top)
+        assert scan(top) == before, "what was saved is clean again"
+
+
+async def test_the_synchronous_helper_keeps_what_was_not_saved(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        await saved(client, session, top)
+        added(top)
+
+        def again() -> None:
+            pretender: Any = Pretender()
+            with sync.Client(daemon.target) as other:
+                helpers.open_context_sync(other, session, pretender, top)
+
+        with pytest.raises(LocalError) as caught:
+            await asyncio.to_thread(again)
+        assert caught.value.reason == "UNSAVED_CHANGES"
+        assert (top / "logins.json").read_bytes() == b"a login"
+
+
+@pytest.mark.parametrize(("policy", "gives_way"), [("default", True), ("lean", True), ("full", False)])
+async def test_what_does_not_travel_may_go(policy: str, gives_way: bool, daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        await saved(client, session, top, policy=policy)
+        (top / "storage" / "Cache").mkdir()
+        (top / "storage" / "Cache" / "f").write_bytes(b"from the network")
+        (top / "SingletonLock").symlink_to("elsewhere-1")  # of a dead browser
+        if gives_way:
+            await opened(client, session, top)
+            assert not (top / "storage" / "Cache").exists()
+            return
+        with pytest.raises(LocalError) as caught:
+            await opened(client, session, top)
+        assert caught.value.reason == "UNSAVED_CHANGES", "under this policy it travels"
+
+
+async def test_what_a_save_was_told_to_leave_out_is_not_new(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        (top / "big" / "deep").mkdir(parents=True)
+        for place in ("prefs.js", "dump.bin", "big/deep/f"):
+            (top / place).write_bytes(b"x")
+        await asyncio.sleep(0.02)  # more than a tick of the file system's clock
+        await client.save(session, top, exclude=["*.bin", "/big/**"])
+        (top / "big" / "more").mkdir()
+        await opened(client, session, top)
+        assert not (top / "big").exists(), "it is what was saved, and no more"
+        await client.save(session, top, exclude=["/big/**"])
+        (top / "big" / "deep").mkdir(parents=True)
+        (top / "big" / "deep" / "g").write_bytes(b"a login")
+        with pytest.raises(LocalError) as caught:
+            await opened(client, session, top)
+        assert caught.value.reason == "UNSAVED_CHANGES"
+
+
+async def test_a_live_browser_keeps_its_directory(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        await saved(client, session, top)
+        (top / "SingletonLock").symlink_to(f"{socket.gethostname()}-{os.getpid()}")
+        with pytest.raises(LocalError) as caught:
+            await opened(client, session, top)
+        assert caught.value.reason == "PROFILE_BUSY"
+        assert (top / "SingletonLock").is_symlink()
+
+
+async def test_a_first_login_that_was_not_saved_is_told_what_to_do_with(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session, top = (await client.sessions.create("b")).session.id, tmp_path / "p"
+        top.mkdir()
+        added(top)
+        for options in ({}, {"replace": True}, {"replace": False}):
+            with pytest.raises(LocalError) as caught:
+                await opened(client, session, top, **options)
+            assert str(caught.value) == (
+                f"nothing was saved in session {session} yet, and {top} holds something: save it if that is the login, "
+                "or launch on it, or choose another directory [TARGET_EXISTS]"
+            )
+            assert (top / "logins.json").read_bytes() == b"a login"
+        with pytest.warns(NotAProfileWarning):
+            await client.save(session, top)  # the advice holds
+        await opened(client, session, top)
+
+
+async def test_wrong_arguments_are_named_before_anything_is_loaded(
+    daemon: Daemon, chromium: str, tmp_path: Path
+) -> None:
+    right, top = AsyncPretender(), tmp_path / "p"
+    top.mkdir()
+    async with Client(daemon.target) as client, async_playwright() as playwright:
+        session = (await client.sessions.create("b")).session.id
+        good: list[Any] = [client, session, right, top]
+        whole: Any = playwright
+        for wrong, options, name in (
+            ([session, client, right, top], {}, "client"),
+            ([sync.Client, session, right, top], {}, "client"),
+            ([client, right, session, top], {}, "session_id"),
+            ([client, session, top, right], {}, "browser_type"),
+            ([client, session, whole, top], {}, "browser_type"),
+            ([client, session, Pretender(), top], {}, "browser_type"),
+            ([client, session, right, None], {}, "directory"),
+            (good, {"replace": "yes"}, "replace"),
+            (good, {"snapshot_id": None}, "snapshot_id"),
+            (good, {"storage_state": "state.json"}, "storage_state"),
+        ):
+            with pytest.raises(LocalError, match=f"^{name} is ") as caught:
+                await helpers.open_context(*wrong, **options)
+            assert caught.value.reason == "INVALID_FIELD"
+            assert caught.value.violations[0][0] == name
+        with pytest.raises(LocalError, match="browser_type is of type Playwright: it must be a browser type of"):
+            await helpers.launch(whole, top)
+        browser: Any = await playwright.chromium.launch(executable_path=chromium, **OPTIONS)
+        page: Any = await browser.new_page()
+        for thing in (browser, page):
+            with pytest.raises(LocalError, match="it must be a browser context, such as open_context gives"):
+                await helpers.capture(thing)
+            with pytest.raises(LocalError, match=r"^context is of type"):
+                helpers.restore_sync(thing, None)
+        assert json.loads(await helpers.capture(page.context))["cookies"] == []
+        await browser.close()
+        async with client.mount(session, root=tmp_path / "mounts") as mount:
+            browser_type: Any = right
+            with pytest.raises(LocalError, match=r"^storage_state is given: it must be left out"):
+                await mount.open_context(browser_type, storage_state=b"{}")
+    assert (right.given, list(top.iterdir())) == ([], [])
+    twin: Any = sync.Client(daemon.target)
+    with twin, pytest.raises(LocalError, match=r"^client is of type Client: it must be a cloakroom\.Client"):
+        await helpers.open_context(twin, session, good[2], top)
 
 
 async def test_a_mounted_session_is_not_touched_between_two_browsers(
@@ -239,6 +490,132 @@ async def test_a_mounted_session_is_not_touched_between_two_browsers(
                 await context.close()
     finally:
         running.stop()
+
+
+async def test_open_context_put_state(tmp_path: Path) -> None:
+    running = Daemon(tmp_path / "data")
+    try:
+        async with Client(running.target) as client:
+            session = (await client.sessions.create("b")).session.id
+            (tmp_path / "p").mkdir()
+
+            def opened_sync(place: Path, options: dict[str, Any]) -> list[str]:
+                pretender: Any = Pretender()
+                with sync.Client(running.target) as waiting:
+                    helpers.open_context_sync(waiting, session, pretender, place, **options)
+                    given: list[str] = pretender.given
+                    with waiting.mount(session, root=tmp_path / "mounts", **options) as mount:
+                        mounted: Any = Pretender()
+                        mount.open_context(mounted)
+                assert mounted.given == given
+                return given
+
+            async def opened(**options: Any) -> list[str]:
+                browser: Any = AsyncPretender()
+                await helpers.open_context(client, session, browser, tmp_path / "p", **options)
+                assert await asyncio.to_thread(opened_sync, tmp_path / "q", options) == browser.given
+                async with client.mount(session, root=tmp_path / "mounts", **options) as mount:
+                    mounted: Any = AsyncPretender()
+                    await mount.open_context(mounted)
+                assert mounted.given == browser.given
+                given: list[str] = browser.given
+                return given
+
+            async def save(state: bytes | None = None) -> str:
+                (tmp_path / "p" / "prefs.js").write_bytes(os.urandom(8))
+                return (await client.save(session, tmp_path / "p", storage_state=state)).snapshot.id
+
+            assert await opened() == [], "nothing yet"
+            await client.sessions.storage_state.put(session, state_of("put"))
+            assert await opened() == ["passing=put", "lasting=put"], "a fresh profile has no cookie of its own"
+            assert (tmp_path / "p").is_dir(), "the empty directory is there, for the browser"
+            bare = await save()
+            assert await opened() == ["passing=put"], "the profile has the other one"
+            good = await save(state_of("saved"))
+            assert await opened() == ["passing=saved"]
+            with pytest.warns(StorageStateWarning):
+                await save()
+            assert await opened() == [], "what came with the snapshot before is older than the profile"
+            await save(state_of("saved too"))
+            await client.sessions.storage_state.put(session, state_of("newer"))
+            assert await opened() == ["passing=saved too"], "what was saved with the profile is of the same moment"
+            assert await opened(snapshot_id=bare) == [], "what was put since is not of a former snapshot"
+            await opened()
+            with pytest.warns(StorageStateWarning):
+                await save()
+            assert await opened() == ["passing=newer"], "but it is of a head that has none"
+
+            await client.restore(session, snapshot_id=good)
+            assert await opened() == ["passing=saved"]
+            with pytest.warns(StorageStateWarning):
+                await save()
+            assert await opened() == [], "what came with a restore is older than the profile too"
+    finally:
+        running.stop()
+
+
+async def test_a_fresh_context_that_refuses_its_cookies_is_closed(tmp_path: Path) -> None:
+    class Refusing(Pretender):
+        closed = False
+
+        def add_cookies(self, cookies: list[Any]) -> None:
+            raise ValueError(f"{len(cookies)} cookies")
+
+        def close(self) -> None:
+            self.closed = True
+
+    class AsyncRefusing(AsyncPretender):
+        def __init__(self) -> None:
+            self._inner: Refusing = Refusing()
+
+        async def close(self) -> None:
+            self._inner.close()
+
+    running = Daemon(tmp_path / "data")
+    try:
+        async with Client(running.target) as client:
+            session = (await client.sessions.create("b")).session.id
+            await client.sessions.storage_state.put(session, state_of("put"))
+            browser: Any = AsyncRefusing()
+            with pytest.raises(ValueError, match="2 cookies"):
+                await helpers.open_context(client, session, browser, tmp_path / "p")
+            assert browser._inner.closed
+
+        def synchronous() -> bool:
+            browser: Any = Refusing()
+            with sync.Client(running.target) as waiting, pytest.raises(ValueError, match="2 cookies"):
+                helpers.open_context_sync(waiting, session, browser, tmp_path / "p")
+            return bool(browser.closed)
+
+        assert await asyncio.to_thread(synchronous)
+    finally:
+        running.stop()
+
+
+async def test_an_empty_directory_is_there_again_when_nothing_came(tmp_path: Path) -> None:
+    running = Daemon(tmp_path / "data")
+    try:
+        async with Client(running.target, patience=0.5, timeout=2) as client:
+            session = (await client.sessions.create("b")).session.id
+            (tmp_path / "p").mkdir()
+            browser: Any = AsyncPretender()
+            with pytest.raises(NotFound):
+                await helpers.open_context(client, "never-was", browser, tmp_path / "p")
+            assert list((tmp_path / "p").iterdir()) == []
+            real = client.load
+
+            async def load(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    return await real(*args, **kwargs)
+                finally:
+                    running.kill()
+
+            client.load = load  # type: ignore[method-assign]
+            with pytest.raises(Unavailable):  # it is fresh, but whether a storage state was put nobody says
+                await helpers.open_context(client, session, browser, tmp_path / "p")
+            assert list((tmp_path / "p").iterdir()) == []
+    finally:
+        running.kill()
 
 
 async def test_a_profile_of_a_killed_browser_still_opens(chromium: str, site: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import inspect
 import os
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cloakroom import (
     enum_name,
     errors,
     kind_name,
+    playwright,
     selector,
     sessions,
     state_name,
@@ -135,12 +137,72 @@ def test_damaged_details_leave_code_and_message() -> None:
 # --- arguments
 
 
+async def test_a_path_is_no_storage_state(tmp_path: Path) -> None:
+    said = "takes the JSON itself, not a path"
+    for given, reason in (("state.json", "STATE_UNUSABLE"), (tmp_path / "state.json", "INVALID_FIELD")):
+        path: Any = given
+        async with Client("127.0.0.1:1") as client:
+            for attempt in (
+                partial(client.save, "s", tmp_path, storage_state=path),
+                partial(client.sessions.storage_state.put, "s", path),
+            ):
+                with pytest.raises(errors.LocalError, match=said) as caught:
+                    await attempt()
+                assert caught.value.reason == reason
+                assert "state.json" not in str(caught.value)
+    with pytest.raises(errors.LocalError, match=said):
+        playwright.session_cookies("state.json")
+
+
+async def test_a_closed_client_says_so(tmp_path: Path) -> None:
+    client = Client("127.0.0.1:1", patience=0.1)
+    waiting = asyncio.create_task(client.sessions.get("s"))
+    await client.close()
+    await client.close()
+    (tmp_path / "p").mkdir()
+    for attempt in (
+        waiting,
+        client.sessions.get("s"),
+        client.load("s", tmp_path / "q"),
+        client.save("s", tmp_path / "p"),
+        anext(client.snapshots("s")),
+        anext(client.watch()),
+    ):
+        with pytest.raises(
+            errors.LocalError, match=r"this client of 127\.0\.0\.1:1 was closed: make another"
+        ) as caught:
+            await attempt
+        assert caught.value.reason == "CLOSED"
+
+
+def test_a_closed_synchronous_client_says_so(tmp_path: Path) -> None:
+    with sync.Client("127.0.0.1:1") as client:
+        watching = client.watch()
+    client.close()
+    watching.stop()
+    for attempt in (
+        lambda: client.sessions.get("s"),
+        lambda: client.load("s", tmp_path / "q"),
+        lambda: list(client.snapshots("s")),
+        lambda: next(watching),
+    ):
+        with pytest.raises(errors.LocalError, match="this client was closed: make another one") as caught:
+            attempt()
+        assert caught.value.reason == "CLOSED"
+
+
 def test_arguments_in_ones_own_words() -> None:
     assert sessions.state_of("ACTIVE") == sessions.state_of("SESSION_STATE_ACTIVE") == session_pb2.SESSION_STATE_ACTIVE
     assert sessions.state_of(3) == 3
     assert sessions.ttl_mode_of("ABSOLUTE") == session_pb2.TTL_MODE_ABSOLUTE
-    with pytest.raises(errors.LocalError, match="PENDING, ACTIVE"):
-        sessions.state_of("active")
+    for name in ("needs-login", "Needs_Login", "session_state_needs_login"):
+        assert sessions.state_of(name) == session_pb2.SESSION_STATE_NEEDS_LOGIN
+    with pytest.raises(
+        errors.LocalError, match="'ready': use one of PENDING, ACTIVE, NEEDS_LOGIN, QUARANTINED, RETIRED "
+    ):
+        sessions.state_of("ready")
+    assert sessions.ttl_mode_of("sliding") == session_pb2.TTL_MODE_SLIDING
+    assert selector(kinds=["profile-saved"]) == selector(kinds=["PROFILE_SAVED"])
     assert sessions.duration(90) == sessions.duration(timedelta(seconds=90)) == Duration(seconds=90)
     assert sessions.state_bytes(b"{ }") == b"{ }"
     assert sessions.state_bytes("{}") == b"{}"

@@ -27,7 +27,6 @@ from cloakroom import (
     CloakroomError,
     SaveResult,
     Watch,
-    connection,
     enum_name,
     errors,
     kind_name,
@@ -473,27 +472,36 @@ async def test_first_save_without_sidecar(client: Client, session: str, tmp_path
     assert (await client.save(session, other, replace=True)).messages == 2, "from the head itself, a difference"
 
 
-async def test_save_into_another_session(
-    client: Client, business: str, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@asynccontextmanager
+async def unheard() -> AsyncIterator[Client]:
+    """A client whose daemon hears nothing in this block: not a connection is made."""
+    heard = asyncio.Event()
+
+    def hear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Client(f"127.0.0.1:{port}", patience=0.5, timeout=2) as lonely:
+            yield lonely
+            await settle()
+            assert not heard.is_set()
+            with pytest.raises(errors.Unavailable):
+                await lonely.sessions.get("s")
+            assert heard.is_set(), "it would have been heard"
+
+
+async def test_save_into_another_session(client: Client, business: str, session: str, tmp_path: Path) -> None:
     theirs = (await client.sessions.create(business)).session.id
     await client.save(theirs, fill(tmp_path / "p", {"f": b"theirs"}))
     await client.load(theirs, tmp_path / "q")
     before = await client.save(session, fill(tmp_path / "mine", {"f": b"mine"}))
-    sent = list[str]()
-    real = connection.Connection.upload
-
-    async def upload(self: connection.Connection, method: str, *rest: Any) -> Any:
-        sent.append(method)
-        return await real(self, method, *rest)
-
-    monkeypatch.setattr(connection.Connection, "upload", upload)
-    async with refused(client, session, "OTHER_SESSION") as caught:
-        await client.save(session, tmp_path / "q")
+    async with unheard() as lonely, refused(client, session, "OTHER_SESSION") as caught:
+        await lonely.save(session, tmp_path / "q")
     assert isinstance(caught.value, errors.LocalError)
     assert f"the profile of session {theirs} " in caught.value.message
     assert f"{tmp_path / 'q.cloakroom.json'} says so), not of {session}" in caught.value.message
-    assert not sent
     saved = await client.save(session, tmp_path / "q", replace=True)
     assert saved.snapshot.parent_snapshot_id == before.snapshot.id
     assert (await client.sessions.get(session)).session.head_snapshot_id == saved.snapshot.id
@@ -506,11 +514,10 @@ async def test_save_nothing_refused(client: Client, session: str, tmp_path: Path
     (tmp_path / "empty").mkdir()
     fill(tmp_path / "caches", {"ShaderCache/data_0": b"x", "SingletonLock": b""})
     for name in ("empty", "caches"):
-        async with refused(client, session, "NOTHING_TO_SAVE") as caught:
-            await client.save(session, tmp_path / name)
+        async with unheard() as lonely, refused(client, session, "NOTHING_TO_SAVE") as caught:
+            await lonely.save(session, tmp_path / name)
         assert isinstance(caught.value, errors.LocalError)
         assert f"nothing in {tmp_path / name} belongs to a profile (capture policy default)" in caught.value.message
-    assert [found async for found in client.snapshots(session)] == []
     saved = await client.save(session, tmp_path / "caches", force=True)
     assert saved.snapshot.entry_count == 0
 

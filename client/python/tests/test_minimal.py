@@ -3,7 +3,9 @@
 
 import fcntl
 import importlib.util
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,7 +206,7 @@ def test_a_delta_save_sends_the_changed_leaves_and_nothing_else(
     (part,) = sent
     runs = [(part.entries[run.entry].path, run.first_leaf, run.leaf_count) for run in part.runs]
     assert runs == [("d300000/f", 10, 1), ("d300000/f", 20, 1), ("d4096/f", 1, 1)]
-    assert (part.data_size, part.codec) == (2 * 4096 + 6, pb.CODEC_DEFLATE)
+    assert (part.data_size, part.codec) == (2 * 4096 + 6, pb.CODEC_RAW)
     assert client.load(session, tmp_path / "q").snapshot.id == second.snapshot.id
     assert scan(tmp_path / "q") == scan(top)
     sent.clear()
@@ -222,14 +224,11 @@ def test_a_delta_load_brings_only_what_differs(
     (top / "d300000" / "f").rename(top / "moved")  # travels as copies of the base
     (top / "d1" / "f").write_bytes(b"y" * 5000)
     client.save(session, top)
-    second = minimal.load(channel, session, tmp_path / "q")
+    second = minimal.load(channel, session, tmp_path / "q", "--replace")
     assert (second.base_snapshot_id, second.content_bytes) == (first.snapshot.id, 5000)
     assert scan(tmp_path / "q") == scan(top)
     # A directory that changed since is no base.
     fill(tmp_path / "q", {"mine": b"gone"})
-    with pytest.raises(SystemExit, match="TARGET_EXISTS"):
-        minimal.load(channel, session, tmp_path / "q")
-    assert (tmp_path / "q" / "mine").read_bytes() == b"gone", "nor discarded unless told"
     third = minimal.load(channel, session, tmp_path / "q", "--replace")
     assert third.base_snapshot_id == ""
     assert scan(tmp_path / "q") == scan(top)
@@ -249,11 +248,9 @@ def test_a_save_goes_on_from_what_its_directory_came_from(
 ) -> None:
     top, other = fill(tmp_path / "p", {"f": b"x"}), client.sessions.create("b").session.id
     first = minimal.save(channel, session, top)
-    for unsound in (b"", b"{}", b"\xff", Sidecar.path(top).read_bytes().replace(b'"version": 1', b'"version": 2')):
-        Sidecar.path(top).write_bytes(unsound)
-        fill(top, {"g": b"y"})
-        with pytest.raises(grpc.RpcError, match=first.snapshot.id):
-            minimal.save(channel, session, top)
+    Sidecar.path(top).unlink()
+    with pytest.raises(grpc.RpcError, match=first.snapshot.id):
+        minimal.save(channel, session, fill(top, {"g": b"y"}))
     second = minimal.save(channel, session, top, "--replace")
     assert second.snapshot.parent_snapshot_id == first.snapshot.id
     assert minimal.save(channel, session, top, "--replace").snapshot.parent_snapshot_id == second.snapshot.id
@@ -279,39 +276,252 @@ def test_nothing_is_saved_only_when_forced(channel: grpc.Channel, session: str, 
         minimal.save(channel, session, tmp_path / "gone", "--force")
 
 
-def test_a_storage_state_is_noted_for_the_grown_client(
-    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+UNSOUND: dict[str, Any] = {
+    "nothing": b"",
+    "bytes": b"\xff",
+    "list": [],
+    "null": None,
+    "number": 5,
+    "text": "version",
+    "empty": {},
+    "later": {"version": 2},
+    "later, of another shape": {"version": 2, "entries": {"f": 5}},
+    "later, without entries": {"version": 2, "entries": None},
+    "entries are none": {"entries": None},
+    "entries are numbers": {"entries": [5]},
+    "entries are lists": {"entries": [["f"]]},
+    "an unknown kind": {"entries": [{"kind": "socket", "path": "f", "mode": 1, "mtime_ns": "1", "size": 1}]},
+    "a negative size": {"entries": [{"kind": "file", "path": "f", "mode": 1, "mtime_ns": "1", "size": -1}]},
+    "a number as text": {"entries": [{"kind": "file", "path": "f", "mode": "x", "mtime_ns": "1", "size": 1}]},
+    "another root": {"manifest_root": "00"},
+    "no session": {"session_id": ...},
+    "an origin of another shape": {"origin": ["linux"]},
+}
+
+
+@pytest.mark.parametrize("change", UNSOUND.values(), ids=UNSOUND)
+def test_a_sidecar_that_cannot_be_understood_is_none(
+    change: Any, client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    first, sound = minimal.save(channel, session, top).snapshot, json.loads(Sidecar.path(top).read_bytes())
+    if isinstance(change, dict) and change:
+        change = {key: value for key, value in (sound | change).items() if value is not ...}
+    Sidecar.path(top).write_bytes(change if isinstance(change, bytes) else json.dumps(change).encode())
+    assert Sidecar.found(top) is None, "nor does the grown client understand it"
+    fill(top, {"g": b"y"})
+    with pytest.raises(grpc.RpcError, match=first.id):  # it came from nothing, and the session has a head
+        minimal.save(channel, session, top)
+    assert minimal.load(channel, session, top, "--replace").base_snapshot_id == ""
+    assert scan(top).keys() == {"f"} and client.save(session, top).snapshot.parent_snapshot_id == first.id
+
+
+def test_what_a_later_sidecar_says_besides_is_ignored(channel: grpc.Channel, session: str, tmp_path: Path) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    first, sound = minimal.save(channel, session, top).snapshot, json.loads(Sidecar.path(top).read_bytes())
+    sound |= {"origin": {"brand": "chromium", "channel": "beta"}, "colour": "red"}
+    Sidecar.path(top).write_text(json.dumps(sound))
+    second = minimal.save(channel, session, top).snapshot
+    assert (second.parent_snapshot_id, second.portability.brand) == (first.id, "chromium")
+
+
+def test_a_storage_state_that_is_left_out_is_told(
+    client: sync.Client,
+    channel: grpc.Channel,
+    session: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     client.save(session, fill(tmp_path / "p", {"f": b"x"}), storage_state=STATE)
-    minimal.load(channel, session, tmp_path / "q")
-    with pytest.warns(errors.StorageStateWarning):
-        client.save(session, tmp_path / "q")
+    for name in ("q", "r"):
+        minimal.load(channel, session, tmp_path / name)
+    with pytest.raises(SystemExit, match="OTHER_SESSION"):
+        minimal.save(channel, client.sessions.create("b").session.id, tmp_path / "q")
+    assert capsys.readouterr().err == "", "nothing was saved"
+    saved = minimal.save(channel, session, tmp_path / "q").snapshot
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: the snapshot that {tmp_path / 'q'} came from carried a storage state")
+    assert told.count("\n") == 1 and not saved.has_storage_state
+    minimal.save(channel, session, tmp_path / "q")
+    assert capsys.readouterr().err == "", "its sidecar says so"
+    with pytest.warns(errors.StorageStateWarning):  # the grown client reads it in what this one wrote
+        client.save(session, tmp_path / "r", replace=True)
 
 
-def test_what_appears_or_changes_meanwhile_stays(
+def test_who_replaces_is_not_beaten_by_somebody_who_saves_in_between(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top, other, real = fill(tmp_path / "p", {"f": b"x"}), fill(tmp_path / "o", {"f": b"o"}), minimal.messages
+    minimal.save(channel, session, top)
+    fill(top, {"g": b"y"})
+    beaten, tries = list[str](), 0
+
+    def messages(pieces: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if len(beaten) < faster:
+            beaten.append(client.save(session, other, replace=True).snapshot.id)
+        return real(pieces)
+
+    monkeypatch.setattr(minimal, "messages", messages)
+    faster = 1
+    with pytest.raises(grpc.RpcError, match="replace it on purpose"):
+        minimal.save(channel, session, top)
+    assert tries == 1, "who does not replace gives way at once"
+    beaten.clear()
+    faster, tries = 3, 0
+    saved = minimal.save(channel, session, top, "--replace").snapshot
+    assert (saved.parent_snapshot_id, tries) == (beaten[-1], 4)
+    assert {beaten[0], beaten[1], saved.id} < {one.id for one in client.snapshots(session)}
+    client.load(session, tmp_path / "q")
+    assert scan(tmp_path / "q") == scan(top)
+    beaten.clear()
+    faster, tries = 100, 0
+    with pytest.raises(grpc.RpcError) as failure:
+        minimal.save(channel, session, top, "--replace")
+    assert (failure.value.code(), tries) == (grpc.StatusCode.ABORTED, 5), "nor for ever"
+    assert client.sessions.get(session).session.head_snapshot_id == beaten[-1]
+
+
+# --- what is in the place of a load
+
+
+def hidden(top: Path) -> list[str]:
+    return [path.name for path in top.iterdir() if path.name.startswith(".")]
+
+
+def test_what_is_there_stays_unless_told(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
+) -> None:
+    client.save(session, fill(tmp_path / "p", {"f": b"x"}))
+    minimal.load(channel, session, tmp_path / "clean")
+    minimal.load(channel, session, tmp_path / "caches")
+    fill(tmp_path / "caches", {"Default/Cache/x": b"x"})
+    fill(tmp_path / "other", {"mine": b"x"})
+    for name in ("clean", "caches", "other"):
+        before = scan(tmp_path / name)
+        with pytest.raises(SystemExit, match=f"TARGET_EXISTS: .*/{name} is there: load elsewhere, or --replace"):
+            minimal.load(channel, session, tmp_path / name)
+        assert scan(tmp_path / name) == before
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("other")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("file", "link", "dangling"):
+        for said in ([], ["--replace"]):
+            with pytest.raises(SystemExit, match=r"TARGET_EXISTS: .* is no directory"):
+                minimal.load(channel, session, tmp_path / name, *said)
+    assert (tmp_path / "file").read_bytes() == b"mine" and (tmp_path / "link").readlink() == Path("other")
+    assert (tmp_path / "dangling").readlink() == Path("nowhere") and scan(tmp_path / "other").keys() == {"mine"}
+    (tmp_path / "empty").mkdir()
+    for said in (["empty"], ["other", "--replace"], ["deep/below"]):
+        minimal.load(channel, session, tmp_path / said[0], *said[1:])
+        assert scan(tmp_path / said[0]) == scan(tmp_path / "p")
+    (tmp_path / "other" / "SingletonLock").symlink_to("elsewhere-1")
+    with pytest.raises(SystemExit, match="PROFILE_BUSY"):
+        minimal.load(channel, session, tmp_path / "other", "--replace")
+    assert not hidden(tmp_path)
+
+
+def test_what_appears_meanwhile_stays(
     client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.save(session, fill(tmp_path / "p", {"f": b"x"}))
-    real = minimal.build
+    real, top = minimal.build, tmp_path / "q"
 
-    def build(*arguments: Any) -> Any:
-        fill(tmp_path / "q", {"mine": b"mine"})
-        return real(*arguments)
+    def refused(reason: str, appears: Any, *said: str) -> None:
+        def build(*arguments: Any) -> Any:
+            appears()
+            return real(*arguments)
 
-    def refused() -> None:
-        with monkeypatch.context() as patch, pytest.raises(SystemExit, match="TARGET_EXISTS"):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit, match=reason):
             patch.setattr(minimal, "build", build)
-            minimal.load(channel, session, tmp_path / "q")
-        assert (tmp_path / "q" / "mine").read_bytes() == b"mine"
+            minimal.load(channel, session, top, *said)
+        assert not hidden(tmp_path)
 
-    refused()  # it appears
-    minimal.load(channel, session, tmp_path / "q", "--replace")
-    assert scan(tmp_path / "q") == scan(tmp_path / "p")
-    refused()  # it changes
-    (tmp_path / "q" / "SingletonLock").symlink_to("elsewhere-1")
-    with pytest.raises(SystemExit, match="PROFILE_BUSY"):
-        minimal.load(channel, session, tmp_path / "q", "--replace")
-    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    for file in ("mine", "Default/Cache/mine"):  # also what never travels
+        refused("TARGET_EXISTS", lambda file=file: fill(top, {file: b"mine"}))
+        assert (top / file).read_bytes() == b"mine"
+        shutil.rmtree(top)
+    for reason, said in (("TARGET_EXISTS", []), ("PROFILE_BUSY", ["--replace"])):
+        top.mkdir()
+        refused(reason, lambda: (top / "SingletonLock").symlink_to("elsewhere-1"), *said)
+        shutil.rmtree(top)
+    refused("TARGET_EXISTS", lambda: top.write_bytes(b"mine"), "--replace")
+    assert top.read_bytes() == b"mine"
+
+
+class AtTheLastMoment:
+    """Lets something happen right before the new directory takes its name."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, happens: Any) -> None:
+        self.patch, self.happens = patch, happens
+
+    def __enter__(self) -> None:
+        real = Path.rename
+
+        def rename(path: Path, target: Path) -> Path:
+            if path.name == "new":
+                self.patch.undo()
+                self.happens()
+            return real(path, target)
+
+        self.patch.setattr(Path, "rename", rename)
+
+    def __exit__(self, *_: object) -> None:
+        self.patch.undo()
+
+
+def test_what_appears_at_the_last_moment_stays(
+    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.save(session, fill(tmp_path / "p", {"f": b"x"}))
+    top = tmp_path / "q"
+    cases: list[tuple[Any, list[str]]] = [
+        (lambda: fill(top, {"mine": b"mine"}), []),
+        (lambda: fill(top, {"mine": b"mine"}), ["--replace"]),
+        (lambda: top.write_bytes(b"mine"), []),
+        (lambda: top.write_bytes(b"mine"), ["--replace"]),
+    ]
+    for happens, said in cases:
+        if said:
+            minimal.load(channel, session, top)
+        with AtTheLastMoment(monkeypatch, happens), pytest.raises(SystemExit, match=f"TARGET_EXISTS: {top} came"):
+            minimal.load(channel, session, top, *said)
+        assert (top if top.is_file() else top / "mine").read_bytes() == b"mine"
+        assert not Sidecar.path(top).exists() and not hidden(tmp_path)
+        if top.is_file():
+            top.unlink()
+        else:
+            with pytest.raises(grpc.RpcError, match="comes from nothing"):
+                minimal.save(channel, session, top)
+            shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("said", [[], ["--replace"]], ids=["appears", "is-replaced"])
+def test_a_faster_loads_sidecar_stays(
+    said: list[str],
+    client: sync.Client,
+    channel: grpc.Channel,
+    session: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top = fill(tmp_path / "p", {"f": b"x"})
+    client.save(session, top)
+    minimal.load(channel, session, tmp_path / "q")
+    head = client.save(session, fill(top, {"g": b"y"})).snapshot.id
+    if not said:
+        shutil.rmtree(tmp_path / "q")  # its sidecar stays, and is stale
+
+    def faster() -> None:
+        client.load(session, tmp_path / "q")
+
+    with AtTheLastMoment(monkeypatch, faster), pytest.raises(SystemExit, match="TARGET_EXISTS"):
+        minimal.load(channel, session, tmp_path / "q", *said)
+    sidecar = Sidecar.found(tmp_path / "q")
+    assert sidecar and sidecar.snapshot_id == head and scan(tmp_path / "q") == scan(top)
+    assert minimal.save(channel, session, tmp_path / "q").snapshot.parent_snapshot_id == head
+    assert not hidden(tmp_path)
 
 
 class Tampered:
@@ -330,8 +540,7 @@ class Tampered:
 
 def bad_byte(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
     part = next(one.records for one in messages if one.records.data_size)
-    data = zlib.decompress(part.data) if part.codec == pb.CODEC_DEFLATE else part.data
-    part.codec, part.data = pb.CODEC_RAW, data[:5] + bytes([data[5] ^ 1]) + data[6:]
+    part.data = part.data[:5] + bytes([part.data[5] ^ 1]) + part.data[6:]
     return messages
 
 
@@ -347,9 +556,16 @@ def changed(**fields: Any) -> Any:
     return change
 
 
-def bomb(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
+def packed(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
     part = next(one.records for one in messages if one.records.data_size)
-    part.codec, part.data = pb.CODEC_DEFLATE, zlib.compress(bytes(50 << 20))
+    assert part.codec == pb.CODEC_RAW, "who names no codec gets none"
+    part.codec, part.data = pb.CODEC_DEFLATE, zlib.compress(part.data)
+    return messages
+
+
+def short(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfileResponse]:
+    part = next(one.records for one in messages if one.records.data_size)
+    part.data, part.data_size = part.data[:-1], part.data_size - 1
     return messages
 
 
@@ -364,7 +580,8 @@ def without_a_run(messages: list[pb.LoadProfileResponse]) -> list[pb.LoadProfile
     "change",
     [
         bad_byte,
-        bomb,
+        packed,
+        short,
         without_a_run,
         lambda messages: messages[:-1],
         lambda messages: [],
@@ -387,32 +604,20 @@ def test_a_corrupted_answer_is_refused_and_leaves_everything_as_it_was(
 ) -> None:
     top = fill(tmp_path / "p", {"a/f": noise(10_000), "z": noise(400_000)})
     client.save(session, top)
-    with pytest.raises((SystemExit, OSError, zlib.error)):
+    with pytest.raises((SystemExit, OSError)):
         minimal.load(Tampered(channel, change), session, tmp_path / "q")
     assert {path.name for path in tmp_path.iterdir()} == {"p", "p.cloakroom.json"}
     minimal.load(channel, session, tmp_path / "q")
     before = scan(tmp_path / "q")
     fill(top, {"a/f": noise(12_000, 2)})
     client.save(session, top)
-    with pytest.raises((SystemExit, OSError, zlib.error)):
-        minimal.load(Tampered(channel, change), session, tmp_path / "q")
+    with pytest.raises((SystemExit, OSError)):
+        minimal.load(Tampered(channel, change), session, tmp_path / "q", "--replace")
     assert scan(tmp_path / "q") == before
     names = {"p", "p.cloakroom.json", "q", "q.cloakroom.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
-    assert minimal.load(channel, session, tmp_path / "q").base_snapshot_id, "and it still is a base"
+    assert minimal.load(channel, session, tmp_path / "q", "--replace").base_snapshot_id, "and it still is a base"
     assert scan(tmp_path / "q") == scan(top)
-
-
-def test_a_directory_of_something_else_is_not_replaced(
-    client: sync.Client, channel: grpc.Channel, session: str, tmp_path: Path
-) -> None:
-    client.save(session, fill(tmp_path / "p", {"f": b"x"}))
-    other = client.sessions.create("b").session.id
-    fill(tmp_path / "q", {"mine": b"x"})
-    for claimed in (other, session):
-        with pytest.raises(SystemExit, match="is another's"):
-            minimal.load(channel, claimed, tmp_path / ("p" if claimed == other else "q"))
-    assert scan(tmp_path / "q").keys() == {"mine"} and scan(tmp_path / "p").keys() == {"f"}
 
 
 @pytest.mark.parametrize("left", [".p.cloakroom-load/replaced", ".p.loading-1/aside", "p.cloakroom-h-1-12ab34cd/old"])
@@ -444,7 +649,7 @@ def test_a_load_that_is_killed_leaves_what_no_client_saves(
         "def killed(path, target):\n"
         "    os.kill(os.getpid(), signal.SIGKILL) if path.name == 'new' else rename(path, target)\n"
         "pathlib.Path.rename = killed\n"
-        "minimal.load(grpc.insecure_channel(sys.argv[2]), sys.argv[3], pathlib.Path(sys.argv[4]))\n"
+        "minimal.load(grpc.insecure_channel(sys.argv[2]), sys.argv[3], pathlib.Path(sys.argv[4]), '--replace')\n"
     )
     command = [sys.executable, "-c", program, str(FILE.parent), daemon.target, session, str(tmp_path / "q")]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
@@ -465,9 +670,9 @@ def test_a_load_that_is_killed_leaves_what_no_client_saves(
     fill(living, {"lock": b"", "new/f": b"x"})
     with (living / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        minimal.load(channel, session, tmp_path / "q")
+        minimal.load(channel, session, tmp_path / "q", "--replace")
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [living.name]
-    minimal.load(channel, session, tmp_path / "q")
+    minimal.load(channel, session, tmp_path / "q", "--replace")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "so does this one"
 
 

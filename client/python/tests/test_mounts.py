@@ -29,7 +29,7 @@ from cloakroom.tree import FILE
 LEAF = 4096
 FILES = {"Default/Cookies": b"logged in", "Default/big": random.Random(1).randbytes(40 * LEAF), "Local State": b"{}"}
 STATE = b'{"cookies":[],"origins":[]}'
-HOST = sha256(socket.gethostname().encode()).hexdigest()[:8]
+HOST = sha256(f"{socket.gethostname()}\n{os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
 #: Another worker: mounts, changes what it is told to, says where, and waits.
 WORKER = """
 import asyncio, sys

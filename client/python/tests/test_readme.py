@@ -16,6 +16,7 @@ from cloakroom import sync
 __all__ = ["chromium"]  # a fixture
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+ABOVE = Path(__file__).resolve().parents[3] / "README.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -49,6 +50,10 @@ def test_the_readme(
         exec(code, {"__name__": "__main__"})  # noqa: S102
         return capsys.readouterr().out.splitlines()
 
+    (whole,) = re.findall(r"```python\n(.*?)```", ABOVE.read_text(encoding="utf-8"), re.DOTALL)
+    for _ in range(2):
+        (saved,) = run(whole)
+        assert "of session acct-1," in saved
     begin, worker_a, worker_b, mounting, listing, following = PROGRAMS
     for _ in range(2):  # also where it was run before
         first, saved, moved, loaded = run(begin)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from conftest import scan
 from daemon import Daemon, free_port
 from test_daemon import STATE, fill, noise
 
-from cloakroom import Client, connection, errors, selector, sync, tree
+from cloakroom import Client, connection, errors, selector, sync, tree, wire
 from cloakroom.sidecar import Sidecar
 from cloakroom.v1 import profile_pb2
 
@@ -278,6 +279,91 @@ async def test_a_load_that_begins_while_a_save_looks_is_seen(
         with pytest.raises(errors.LocalError, match="LOAD_UNFINISHED"):
             await client.save(session, top)
         assert (await client.sessions.get(session)).session.head_snapshot_id == head
+
+
+#: A program whose save is refused, and that ends then. The files are many messages, so that some are on their way.
+REFUSED = """
+import sys
+
+from cloakroom import sync
+
+target, session, top = sys.argv[1:]
+with sync.Client(target) as client:
+    try:
+        client.save(session, top)
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("megabytes", [0, 12])
+def test_a_program_whose_save_was_refused_ends_quietly(megabytes: int, mortal: Daemon, tmp_path: Path) -> None:
+    with sync.Client(mortal.target) as client:
+        session = client.sessions.create("b").session.id
+        client.save(session, fill(tmp_path / "first", {"prefs.js": b""}))
+    files = {f"f{number}": noise(1 << 20, number) for number in range(megabytes)}
+    top = fill(tmp_path / "another", {"prefs.js": b"", **files})
+    for _ in range(5):
+        command = [sys.executable, "-c", REFUSED, mortal.target, session, str(top)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert (ended.stdout, ended.stderr) == ("ParentNotHead\n", "")
+
+
+@pytest.mark.parametrize("how", ["refused", "cancelled", "killed"])
+async def test_nothing_of_a_save_that_failed_runs_on(
+    how: str, mortal: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reading, steps = wire.pack, 0, 0
+    loop, some = asyncio.get_running_loop(), asyncio.Event()
+
+    def pack(*args: Any) -> Iterator[profile_pb2.ProfileRecords]:
+        nonlocal reading, steps
+        for records in real(*args):
+            reading, steps = reading + 1, steps + 1
+            if steps == 3:
+                loop.call_soon_threadsafe(some.set)
+            time.sleep(0.2)
+            reading -= 1
+            yield records
+
+    monkeypatch.setattr(wire, "pack", pack)
+    async with Client(mortal.target, patience=0.2) as client:
+        session = (await client.sessions.create("b")).session.id
+        if how == "refused":
+            await client.save(session, fill(tmp_path / "first", {"prefs.js": b""}))
+            steps = 0
+        top = fill(tmp_path / "p", {f"f{number}": noise(1 << 20, number) for number in range(30)})
+        saving = asyncio.create_task(client.save(session, top))
+        if how != "refused":
+            await some.wait()
+            saving.cancel() if how == "cancelled" else mortal.kill()
+        await asyncio.wait([saving])
+        assert saving.cancelled() if how == "cancelled" else saving.exception()
+        assert (reading, steps < 20) == (0, True)
+        before = steps
+        await asyncio.sleep(0.5)
+        assert steps == before
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_a_directory_without_its_sidecar_is_told_so(mortal: Daemon, tmp_path: Path) -> None:
+    async with Client(mortal.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        top = fill(tmp_path / "p", {"prefs.js": b"x"})
+        await client.save(session, top)
+        moved = top.rename(tmp_path / "moved")
+        with pytest.raises(errors.ParentNotHead) as caught:
+            await client.save(session, moved)
+        advice = f"there is no {moved}.cloakroom.json that could be read: if the directory was moved, move that with it"
+        assert caught.value.help[-1] == advice
+        assert str(caught.value).endswith(f"; {advice} [PARENT_NOT_HEAD]")
+        Sidecar.path(top).rename(Sidecar.path(moved))
+        await client.load(session, tmp_path / "q")
+        fill(tmp_path / "q", {"prefs.js": b"y"})
+        await client.save(session, tmp_path / "q")
+        with pytest.raises(errors.ParentNotHead) as caught:
+            await client.save(session, moved)
+        assert "cloakroom.json" not in f"{caught.value} {caught.value.help}", "it has one"
 
 
 def test_the_synchronous_client_does_the_same(mortal: Daemon, tmp_path: Path) -> None:

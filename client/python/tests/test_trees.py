@@ -384,6 +384,29 @@ async def test_what_appears_at_the_last_moment_stays(
     assert {path.name for path in tmp_path.iterdir()} == {"source", "p", "p.cloakroom.json"}
 
 
+async def test_what_appears_after_the_last_look_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "source", tmp_path / "p"
+    source.mkdir()
+    (source / "new").write_bytes(b"new")
+    real, looks = Workshop._check, list[Path]()
+
+    def check(self: Workshop) -> None:
+        real(self)
+        looks.append(target)
+        if len(looks) == 3:  # the one right before the new directory gets its place
+            target.mkdir()
+            (target / "mine").write_bytes(b"mine")
+
+    monkeypatch.setattr(Workshop, "_check", check)
+    with pytest.raises(LocalError, match="appeared while it was loaded") as caught:
+        async with Workshop(target, replace=False) as shop:
+            loader = transfer(source, walk(source, FULL, {}), shop.work)
+            await shop.run(shop.install, loader.loaded(), None, Sidecar("", "s", "one"))
+    assert (caught.value.reason, len(looks)) == ("TARGET_EXISTS", 3)
+    assert [path.name for path in target.iterdir()] == ["mine"]
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "p"}
+
+
 async def test_a_browser_that_starts_while_a_load_runs_keeps_its_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import scan
 from daemon import Daemon
+from test_daemon import fill
 
 from cloakroom import Client, errors, selector, sync
 
@@ -164,3 +166,31 @@ async def test_saving_what_is_no_profile_is_warned_of(daemon: Daemon, tmp_path: 
             with pytest.raises(errors.NotAProfileWarning):
                 await client.save(session, tmp_path / "empty", force=True)
             assert (await client.sessions.get(session)).session.etag == before
+
+
+async def test_a_load_makes_the_directories_above(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        top = fill(tmp_path / "p", {"prefs.js": b"x"})
+        await client.save(session, top)
+        await client.load(session, tmp_path / "a" / "b" / "q")
+        assert scan(tmp_path / "a" / "b" / "q") == scan(top)
+        assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["q", "q.cloakroom.json"]
+        with pytest.raises(errors.NotFound):
+            await client.load("never-was", tmp_path / "c" / "q")
+        assert not (tmp_path / "c").exists()
+
+
+async def test_a_load_says_whose_profile_is_there(daemon: Daemon, tmp_path: Path) -> None:
+    async with Client(daemon.target) as client:
+        session = (await client.sessions.create("b")).session.id
+        top = fill(tmp_path / "p", {"prefs.js": b"x"})
+        await client.save(session, top)
+        other = (await client.sessions.create("b")).session.id
+        for one in (session, other):
+            with pytest.raises(errors.LocalError) as caught:
+                await client.load(one, top)
+            assert str(caught.value) == (
+                f"{top} is there already (it is the profile of session {session}): load into another directory, or say "
+                "replace=True [TARGET_EXISTS]"
+            )

@@ -15,13 +15,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The verbs are those of the Python and Node clients, in the same order: `sessions`, `load`, `save`, `save_status`, `snapshots`, `snapshot`, `watch`,
+//! The verbs are those of the Python and Node clients, in the same order: `sessions`, `load`, `save`, `mount`, `save_status`, `snapshots`, `snapshot`, `watch`,
 //! `invalidate`, `server_info`. The messages are the contract's own, in [`v1`].
 
 mod admin;
 mod capture;
+mod claims;
 mod clock;
 mod connection;
+mod current;
 mod error;
 mod former;
 #[cfg(feature = "fuzz")]
@@ -32,6 +34,7 @@ mod history;
 mod leftovers;
 mod load;
 mod look;
+mod mount;
 mod moves;
 mod parts;
 mod patch;
@@ -43,6 +46,7 @@ mod retry;
 mod save;
 mod sessions;
 mod sidecar;
+mod slots;
 mod snapshots;
 mod system;
 mod tree;
@@ -62,6 +66,7 @@ pub use crate::{
     hex::hex,
     history::{Conditions, Diff, RestoreOptions, Restored},
     load::{LoadOptions, Loaded},
+    mount::{Mount, MountOptions, Pruned, prune_mounts},
     progress::OnProgress,
     save::{SaveOptions, Saved},
     sessions::{Answer, Batch, Filter, NewSession, Owner, Sessions, StorageState, StorageStates, Update},

@@ -10,11 +10,12 @@ use std::{
 use bytes::Bytes;
 use cloakroom_api::v1::{self, Codec};
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tonic::{Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use crate::{
     clock,
     connection::Client,
+    current::{Current, Had, Opened, known},
     error::{Error, Result},
     former::examine,
     parts::Base,
@@ -105,32 +106,45 @@ impl Client {
     /// # Errors
     /// As the contract says of `LoadProfile`, and those of the client's own at [`Error::Local`].
     pub async fn load(&self, session_id: &str, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Loaded> {
-        let target = whole(directory.as_ref())?;
+        self.load_beside(session_id, directory.as_ref(), options, false).await
+    }
+
+    /// The same; with `beside`, what does not travel may stay where what is wanted is there already.
+    pub(crate) async fn load_beside(&self, session_id: &str, directory: &Path, options: LoadOptions, beside: bool) -> Result<Loaded> {
+        let target = whole(directory)?;
         let have = options.have.as_deref().map(whole).transpose()?;
         let in_place = have.as_ref().is_none_or(|have| *have == target);
         let replace = options.replace || (options.consume && in_place);
         let may = May { consume: options.consume || in_place, replace, force: options.force };
+        let (mut opened, mut use_it) = (None, true);
+        if replace && in_place {
+            let at = target.clone();
+            blocking(move || check(&at, may)).await?;
+            match self.current(session_id, &target, &options, beside).await? {
+                Current::Is(loaded) => return Ok(*loaded),
+                Current::Other(other) => opened = other,
+                Current::Changed => use_it = false,
+            }
+        }
         let (namespace, session, at) = (self.namespace.to_string(), session_id.to_owned(), target.clone());
+        let had = opened.as_ref().map(|opened| opened.had());
         let (space, mut base) = blocking(move || {
             check(&at, may)?;
             let space = Workspace::beside(&at)?;
             // Another load may have ended, or one that died may have been cleared up.
             check(&at, may)?;
-            let have = have.or_else(|| at.exists().then(|| at.clone()));
-            let base = have.and_then(|have| {
-                let known = Sidecar::read(&have).filter(|known| known.is_of(&namespace, &session))?;
-                Some(Base { directory: have, snapshot_id: known.snapshot_id, tree: known.tree })
-            });
+            let have = have.or_else(|| at.exists().then(|| at.clone())).filter(|_| use_it);
+            let base = had.and_then(Had::still).or_else(|| have.and_then(|have| known(have, &namespace, &session)).map(Had::into_base));
             if let Some(base) = base.as_ref().filter(|base| may.consume && base.directory != at) {
                 quiesced(&base.directory, may.force)?;
             }
-            Ok((space, base.map(Arc::new)))
+            Ok((space, base))
         })
         .await?;
         let space = Arc::new(space);
         let counter = Counter::new(options.progress.clone());
         let loaded = loop {
-            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, may), &counter).await;
+            let loaded = self.load_with(session_id, &target, &options, base.clone(), (&space, may, opened.take()), &counter).await;
             match loaded {
                 // More than a difference would not fit either.
                 Err(Error::File { source, path }) if source.kind() == ErrorKind::StorageFull => break Err(Error::File { source, path }),
@@ -157,7 +171,7 @@ impl Client {
         target: &Path,
         options: &LoadOptions,
         base: Option<Arc<Base>>,
-        (space, may): (&Arc<Workspace>, May),
+        (space, may, opened): (&Arc<Workspace>, May, Option<Box<Opened>>),
         counter: &Counter,
     ) -> Result<Loaded> {
         let request = self.load_request(session_id, options, base.as_deref());
@@ -165,7 +179,7 @@ impl Client {
         let look = |had: Arc<Base>| tokio::task::spawn_blocking(move || examine(&had));
         // What is had is looked at while the difference comes; once more if that took so long that somebody may have touched it since.
         let looking = had.clone().map(look);
-        let loader = self.fetch(request, space, base, counter).await?;
+        let loader = self.fetch(request, opened, space, base, counter).await?;
         let found = match (looking, had) {
             (Some(looking), Some(had)) if loader.is_difference() => joined(if asked.elapsed() < FRESH { looking } else { look(had) }.await)?,
             _ => Vec::new(),
@@ -185,7 +199,7 @@ impl Client {
         Ok(Loaded { directory: target.to_owned(), snapshot, base_snapshot_id: begin.base_snapshot_id, content_bytes: begin.content_bytes, storage_state })
     }
 
-    fn load_request(&self, session_id: &str, options: &LoadOptions, base: Option<&Base>) -> v1::LoadProfileRequest {
+    pub(crate) fn load_request(&self, session_id: &str, options: &LoadOptions, base: Option<&Base>) -> v1::LoadProfileRequest {
         let usual = if self.loopback { Vec::new() } else { vec![Codec::Zstd, Codec::Deflate] };
         v1::LoadProfileRequest {
             namespace: self.namespace.to_string(),
@@ -199,14 +213,31 @@ impl Client {
     }
 
     /// Takes the stream, anew if it breaks, until all of it lies in a stage of its own.
-    async fn fetch(&self, request: v1::LoadProfileRequest, space: &Arc<Workspace>, base: Option<Arc<Base>>, counter: &Counter) -> Result<Loader> {
+    async fn fetch(
+        &self,
+        request: v1::LoadProfileRequest,
+        opened: Option<Box<Opened>>,
+        space: &Arc<Workspace>,
+        base: Option<Arc<Base>>,
+        counter: &Counter,
+    ) -> Result<Loader> {
+        // Another load may have ended in this place since.
+        let mut opened = opened.filter(|opened| opened.had().is(base.as_ref()));
         let mut attempts = self.attempts_of_a_stream();
         loop {
             counter.restart();
             let mut loader = Loader::new(space.path(), base.clone());
             let mut stub = self.profile_stub();
-            let received = match stub.load_profile(request.clone()).await {
-                Ok(stream) => receive(stream.into_inner(), &mut loader, space, counter).await?,
+            let stream = match opened.take() {
+                Some(opened) => {
+                    let Opened { first, stream, .. } = *opened;
+                    loader.accept(first)?;
+                    Ok(stream)
+                }
+                None => stub.load_profile(request.clone()).await.map(Response::into_inner),
+            };
+            let received = match stream {
+                Ok(stream) => receive(stream, &mut loader, space, counter).await?,
                 Err(status) => Err(status),
             };
             match received {

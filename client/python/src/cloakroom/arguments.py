@@ -56,8 +56,10 @@ def look(name: str, value: Any, hint: Any) -> Any:
     """The value of an argument, if it may be one; of several, all of them, so that none is missed."""
     if get_origin(hint) in _SEVERAL and not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable):
         value = tuple(value)
+    if name == "storage_state" and isinstance(value, os.PathLike):
+        raise wrong(name, value, "takes the JSON itself, not a path: give what the file holds")
     if not _fits(name, value, hint):
-        raise _wrong(name, value, f"must be {_told(hint)}")
+        raise wrong(name, value, f"must be {_told(hint)}")
     return value
 
 
@@ -88,7 +90,7 @@ def _fits(name: str, value: Any, hint: Any) -> bool:
 def _small(name: str, value: int) -> bool:
     bits = 31 if name in _SMALL else 63
     if not -(1 << bits) <= value < 1 << bits:
-        raise _wrong(name, value, f"must be a number of {bits + 1} bits")
+        raise wrong(name, value, f"must be a number of {bits + 1} bits")
     return True
 
 
@@ -96,10 +98,11 @@ def _unicode(name: str, value: str) -> bool:
     try:
         return value.encode() is not None
     except UnicodeEncodeError:
-        raise _wrong(name, value, "must be text that can be written as UTF-8") from None
+        raise wrong(name, value, "must be text that can be written as UTF-8") from None
 
 
-def _wrong(name: str, value: Any, rule: str) -> LocalError:
+def wrong(name: str, value: Any, rule: str) -> LocalError:
+    """Says what is wrong with an argument, with as much of its value as may be shown."""
     kind = type(value).__name__
     several = isinstance(value, tuple | Mapping) and value
     shown = f"{value!r} ({kind})" if isinstance(value, int | float) and name not in _SECRET else f"of type {kind}"

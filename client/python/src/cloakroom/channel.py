@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from .arguments import checked
-from .errors import LocalError, unreachable
+from .errors import LocalError, closed, unreachable
 
 _READY, _SHUTDOWN = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN
 _LOCAL = re.compile(r"unix(-abstract)?:|(127\.[0-9]+\.[0-9]+\.[0-9]+|localhost|\[::1\])(:[0-9]+)?$")
@@ -96,6 +96,7 @@ class Channel:
 
     def __init__(self, target: str, tls: Tls | None, patience: float | None) -> None:
         self.target, self._patience, self._contact = target, patience, False
+        self._closed = False
         options = [*_OPTIONS, ("grpc.service_config", service_config()[0])]
         if tls is None:
             self._channel = grpc.aio.insecure_channel(target, options)
@@ -107,8 +108,14 @@ class Channel:
         """A method to call; `shape` is such as `unary_unary`."""
         return getattr(self._channel, shape)(path, *serializers)
 
+    def check(self) -> None:
+        """Refuses to go on once it was closed."""
+        if self._closed:
+            raise closed(self.target)
+
     async def reach(self, at_most: float | None = None) -> None:
         """Waits for the daemon, as long as the client's patience lasts; then says why it cannot be reached."""
+        self.check()
         if self._channel.get_state(try_to_connect=True) is _READY:
             self._contact = True
             return
@@ -119,7 +126,7 @@ class Channel:
             async with asyncio.timeout(patience):
                 while (state := self._channel.get_state(try_to_connect=True)) is not _READY:
                     if state is _SHUTDOWN:
-                        return  # what is called next says so
+                        raise closed(self.target)
                     await self._channel.wait_for_state_change(state)
         except TimeoutError:
             await self._explain(patience)
@@ -137,4 +144,5 @@ class Channel:
 
     async def close(self) -> None:
         """Ends the channel and what runs on it."""
+        self._closed = True
         await self._channel.close(None)

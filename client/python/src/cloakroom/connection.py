@@ -3,7 +3,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from .channel import Channel, Tls, is_local, service_config
+from .disk import ended
 from .errors import CloakroomError, Exhausted, LocalError, ParentNotHead, Unavailable, from_rpc
 from .v1 import profile_pb2, session_pb2
 
@@ -78,34 +80,46 @@ class Connection:
             await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    async def upload(self, method: str, requests: AsyncIterator[Message], answer: type[A]) -> Sent[A]:
-        """Sends a stream to the profile service; there is no deadline but for standing still."""
-        await self._channel.reach()
+    async def upload(self, method: str, requests: AsyncGenerator[Message, None], answer: type[A]) -> Sent[A]:
+        """Sends a stream to the profile service; there is no deadline but for standing still.
+
+        In the end the stream is closed and nothing of it runs any more, whatever became of the call.
+        """
         failure: Exception | None = None
         messages = sent = 0
 
-        async def counted() -> AsyncGenerator[Message, None]:
+        async def send() -> None:
             nonlocal failure, messages, sent
             try:
-                async for request in requests:
-                    yield request
-                    messages, sent = messages + 1, sent + request.ByteSize()
-                    guard.beat()
+                async with aclosing(requests):
+                    async for request in requests:
+                        await call.write(request)
+                        messages, sent = messages + 1, sent + request.ByteSize()
+                        guard.beat()
+                await call.done_writing()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                pass  # the call has ended, and says itself why
             except Exception as error:
                 failure = error
                 call.cancel()
 
-        call = self._call("stream_unary", "ProfileService", method, answer)(counted(), metadata=self._metadata)
-        guard = _Guard(call, lambda: self._stall, self.target)
-        with guard:
-            try:
-                return Sent(await call, messages, sent)
-            except grpc.aio.AioRpcError as error:
-                raise (failure or guard.stalled or from_rpc(error, self.target)) from None
-            except asyncio.CancelledError:
-                if cause := failure or guard.stalled:
-                    raise cause from None
-                raise
+        async with aclosing(requests):
+            await self._channel.reach()
+            call = self._call("stream_unary", "ProfileService", method, answer)(metadata=self._metadata)
+            guard = _Guard(call, lambda: self._stall, self.target)
+            sending = asyncio.ensure_future(send())
+            with guard:
+                try:
+                    return Sent(await call, messages, sent)
+                except grpc.aio.AioRpcError as error:
+                    raise (failure or guard.stalled or from_rpc(error, self.target)) from None
+                except asyncio.CancelledError:
+                    if cause := failure or guard.stalled:
+                        raise cause from None
+                    raise
+                finally:
+                    sending.cancel()
+                    await ended(sending)
 
     async def download(
         self,
@@ -140,6 +154,7 @@ class Connection:
         The same goes for the reasons in `also`. It is told why it failed before.
         """
         previous: CloakroomError | None = None
+        self._channel.check()
         for attempt in range(_ATTEMPTS):
             try:
                 if isinstance(previous, Unavailable):

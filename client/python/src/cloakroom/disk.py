@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import LoadFailed
 from .tree import file_system
@@ -64,11 +64,31 @@ def _new(path: str) -> Iterator[FileIO]:
 
 
 async def ahead(items: Iterator[T]) -> AsyncGenerator[T, None]:
-    """Runs an iterator that blocks in a thread, one item ahead of who takes them."""
+    """Runs an iterator that blocks in a thread, one item ahead of who takes them.
+
+    Close it: then nothing of it runs any more.
+    """
     coming = asyncio.ensure_future(asyncio.to_thread(next, items, None))
     try:
-        while (item := await coming) is not None:
+        while True:
+            await asyncio.wait([coming])  # not itself: it would end, and the thread would not
+            if (item := coming.result()) is None:
+                return
             coming = asyncio.ensure_future(asyncio.to_thread(next, items, None))
             yield item
     finally:
-        coming.cancel()
+        await ended(coming)
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """Waits until something has ended, however often who waits is cancelled meanwhile; what came of it is not told."""
+    cancelled = False
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            cancelled = True
+    if not work.cancelled():
+        work.exception()  # asked for, so that nobody is told that it was not
+    if cancelled:
+        raise asyncio.CancelledError

@@ -142,10 +142,11 @@ class LocalError(CloakroomError):
     Its own reasons: PROFILE_BUSY (a browser runs on it), PROFILE_CHANGING (a file changes while it is read),
     PROFILE_MISSING (no directory there), OTHER_SESSION (it is the profile of another session), NOTHING_TO_SAVE (nothing
     in it belongs to a profile), LOAD_UNFINISHED (a load took it away, and was killed or is still at it), FILE_SYSTEM
-    (it refused to read or write), TARGET_EXISTS (a load would overwrite something), MOUNT_RELEASED (its directory may
-    be another's by now), CAPTURE_RULE (a bad glob or policy), STATE_UNUSABLE (a storage state that no browser can
-    take), INSECURE (a token would go out in plain text), OPTION (a target that is no address, or no place for mounts).
-    A path that the contract forbids is PATH_INVALID, an argument INVALID_FIELD.
+    (it refused to read or write), TARGET_EXISTS (a load would overwrite something), UNSAVED_CHANGES (`open_context`
+    would throw away what was not saved), MOUNT_RELEASED (its directory may be another's by now), CLOSED (so is the
+    client), CAPTURE_RULE (a bad glob or policy), STATE_UNUSABLE (a storage state that no browser can take), INSECURE (a
+    token would go out in plain text), OPTION (a target that is no address, or no place for mounts). A path that the
+    contract forbids is PATH_INVALID, an argument INVALID_FIELD.
     """
 
 
@@ -221,6 +222,11 @@ _CAUSES = [
     )
 ]
 _NOT_GRPC = re.compile("http2? header with status: [1-4]|content-type", re.IGNORECASE)
+
+
+def closed(target: str) -> LocalError:
+    """A call to a client that was closed before."""
+    return LocalError(f"this client of {target} was closed: make another one", reason="CLOSED")
 
 
 def unreachable(target: str, seconds: float, details: str) -> Unavailable:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, Self, TypeVar
 
 from .capture import running_browser
-from .disk import clone
+from .disk import clone, ended
 from .errors import LocalError
 from .sidecar import Sidecar, holds
 from .tree import DIRECTORY, FILE, LINK, Entry, changing, file_system, restat, stat_key
@@ -61,15 +61,11 @@ class Workshop:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        closing, cancelled = asyncio.ensure_future(self.run(self._close)), False
-        while not closing.done():  # who is cancelled, however often, has nothing that goes on writing
-            try:
-                await asyncio.wait([closing])
-            except asyncio.CancelledError:
-                cancelled = True
-        self._thread.shutdown(wait=False)
-        if cancelled:
-            raise asyncio.CancelledError
+        closing = asyncio.ensure_future(self.run(self._close))
+        try:
+            await ended(closing)  # who is cancelled, however often, has nothing that goes on writing
+        finally:
+            self._thread.shutdown(wait=False)
         closing.result()
 
     def _open(self) -> None:
@@ -96,7 +92,8 @@ class Workshop:
             return
         if not self._replace:
             advice = "load into another directory, or say replace=True"
-            raise LocalError(f"{top} is there already: {advice}", reason="TARGET_EXISTS")
+            told = f" (it is the profile of {note.whose})" if (note := Sidecar.found(top)) else ""
+            raise LocalError(f"{top} is there already{told}: {advice}", reason="TARGET_EXISTS")
         if top.is_symlink() or not top.is_dir():
             raise LocalError(f"{top} is not a directory and will not be replaced", reason="TARGET_EXISTS")
         if process := running_browser(top):
@@ -126,7 +123,8 @@ class Workshop:
             else:
                 sidecar.entries.update(complete(self.work, loaded, source))
                 self._check()  # that took its time: again right before
-                there = os.path.lexists(top)
+                # Without `replace`, what has appeared since that look stays too.
+                there = self._replace and os.path.lexists(top)
                 with self._taken_away() as former:
                     if not there:
                         self._appear()

@@ -2,12 +2,13 @@
 """What a save goes on from: what its directory came from, or, replacing, the session's head."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from .connection import Connection
-from .errors import LocalError, StorageStateWarning
+from .errors import LocalError, ParentNotHead, StorageStateWarning
 from .sidecar import Sidecar
 from .tree import Entry
 
@@ -68,6 +69,20 @@ async def parent_of(note: Sidecar | None, link: Connection, session_id: str, *, 
     if note and note.of(link.namespace, session_id) and note.snapshot_id == head:
         return Parent(head, False, note.entries)
     return Parent(head, bool(head), {})
+
+
+@contextmanager
+def without_sidecar(directory: Path, note: Sidecar | None) -> Iterator[None]:
+    """Says of a refused save what the daemon cannot know: that there is no sidecar, which may have been left behind."""
+    try:
+        yield
+    except ParentNotHead as error:
+        if note is None:
+            path = Sidecar.path(directory)
+            advice = f"there is no {path} that could be read: if the directory was moved, move that with it"
+            error.help.append(advice)
+            error.message += f"; {advice}"
+        raise
 
 
 def _told(namespace: str) -> str:

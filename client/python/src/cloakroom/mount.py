@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from . import playwright, slots
 from .arguments import checked
 from .errors import LocalError, ProfileEmpty
+from .opening import check_options
 from .profiles import Directory, Profiles, Progress
 from .results import LoadResult, PruneResult, SaveResult
 from .sessions import State, Ttl, duration, state_bytes
@@ -21,6 +22,8 @@ from .v1.profile_pb2 import Snapshot
 
 if TYPE_CHECKING:
     from playwright import async_api
+
+    from .client import Client
 
 _WEEK = timedelta(days=7)
 
@@ -111,10 +114,21 @@ class Mount:
 
         `browser` is such as `playwright.chromium`, or `playwright` itself for that one. `options` are those of
         Playwright's `launch_persistent_context`. Take the storage state with `playwright.capture` before the context is
-        closed, and give it to `save` afterwards.
+        closed, and give it to `save` afterwards. If the head was saved without one, one that was put into the session
+        by itself serves, as for `cloakroom.playwright.open_context`.
         """
-        kind = playwright.browser_of(browser)
-        return await playwright.launch(kind, self.directory, storage_state=self.storage_state, args=args, **options)
+        check_options(options)
+        kind, (fresh, state) = playwright.browser_of(browser), await self._brings()
+        if fresh:
+            return await playwright.adding(await playwright.launch(kind, self.directory, args=args, **options), state)
+        return await playwright.launch(kind, self.directory, storage_state=state, args=args, **options)
+
+    async def _brings(self) -> tuple[bool, bytes | None]:
+        """Whether the profile is a fresh one, and the storage state whose cookies go with it."""
+        state, saved = self.storage_state, self.snapshot
+        if state is None and (saved is None or (saved.head and not saved.has_storage_state)):
+            state = await playwright.put_state(cast("Client", self._client), self.session_id)
+        return saved is None and not any(self.directory.iterdir()), state
 
 
 class Mounting:

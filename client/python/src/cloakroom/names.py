@@ -1,6 +1,7 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
 """The contract's enumerations by their names: protobuf for Python has them as numbers."""
 
+from collections.abc import Collection
 from typing import Any
 
 from google.protobuf.message import Message
@@ -30,14 +31,17 @@ def kind_name(change: invalidation_pb2.Change | int) -> str:
     return _named(invalidation_pb2.ChangeKind, change, "kind")
 
 
-def enum_of(kind: Any, prefix: str, value: str | int) -> Any:
-    """A value of an enumeration from its number or its name, with or without the prefix."""
+def enum_of(kind: Any, prefix: str, value: str | int, untold: Collection[str] = ()) -> Any:
+    """A value of an enumeration from its number or its name, in any case, with or without the prefix.
+
+    An error leaves out the names in `untold`, which no call takes.
+    """
     if isinstance(value, int):
         return value
-    name = prefix + value.removeprefix(prefix)
+    name = prefix + value.upper().replace("-", "_").removeprefix(prefix)
     known = kind.keys()
     if name not in known:
-        names = ", ".join(one.removeprefix(prefix) for one in known[1:])
+        names = ", ".join(name for one in known[1:] if (name := one.removeprefix(prefix)) not in untold)
         raise LocalError(f"there is no {value!r}: use one of {names}", reason="INVALID_FIELD")
     return kind.Value(name)
 

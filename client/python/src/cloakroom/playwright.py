@@ -12,14 +12,13 @@ itself is only needed by the caller.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import LocalError, ProfileEmpty
+from .errors import CloakroomError, LocalError
+from .opening import check_arguments, check_browser, check_context, load
 from .sessions import State, state_bytes
-from .sidecar import Sidecar
 
 if TYPE_CHECKING:
     from playwright import async_api, sync_api
@@ -47,18 +46,20 @@ async def open_context(
 ) -> "async_api.BrowserContext":
     """Loads a session's profile and opens a persistent context on it, with its session cookies.
 
-    A session in which nothing was saved yet starts with a fresh profile. What is at `directory` gives way if it is a
-    profile of this session, as its sidecar says, or empty; anything else is refused with TARGET_EXISTS. `replace` says
-    otherwise: with True whatever is there gives way, with False nothing. `options` are those of Playwright's
-    `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or `viewport`.
+    The session cookies come from the storage state that was saved with the snapshot. If the head was saved without one,
+    they come from one that was put into the session by itself, if there is one. A session in which nothing was saved
+    yet starts with a fresh profile, which gets all cookies of a storage state that was put.
+
+    What is at `directory` gives way if it is empty, or a profile of this session, as its sidecar says, in which nothing
+    was changed since it was loaded or saved. One that was changed is refused with UNSAVED_CHANGES, anything else with
+    TARGET_EXISTS. `replace` says otherwise: with True whatever is there gives way, with False nothing. `options` are
+    those of Playwright's `launch_persistent_context`, such as `headless`, `executable_path`, `proxy` or `viewport`.
     """
-    state = None
-    with _place(client._connection.namespace, session_id, directory, replace) as given:
-        loaded = await client.load(
-            session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True
-        )
-        state = loaded.storage_state
-    return await launch(browser_type, directory, storage_state=state, args=args, **options)
+    check_arguments(client, session_id, browser_type, directory, snapshot_id, replace, options, waits=True)
+    some, state = await _loaded(client, session_id, directory, snapshot_id, replace)
+    if some:
+        return await launch(browser_type, directory, storage_state=state, args=args, **options)
+    return await adding(await launch(browser_type, directory, args=args, **options), state)
 
 
 def open_context_sync(
@@ -73,11 +74,11 @@ def open_context_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `open_context`."""
-    state = None
-    with _place(client._inner._connection.namespace, session_id, directory, replace) as given:
-        loaded = client.load(session_id, directory, snapshot_id=snapshot_id, replace=given, with_storage_state=True)
-        state = loaded.storage_state
-    return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
+    check_arguments(client, session_id, browser_type, directory, snapshot_id, replace, options, waits=False)
+    some, state = client._loop.run(_loaded(client._inner, session_id, directory, snapshot_id, replace))
+    if some:
+        return launch_sync(browser_type, directory, storage_state=state, args=args, **options)
+    return adding_sync(launch_sync(browser_type, directory, args=args, **options), state)
 
 
 async def launch(
@@ -92,6 +93,7 @@ async def launch(
 
     `options` are those of `launch_persistent_context`.
     """
+    check_browser(browser_type, waits=True)
     mend(directory)
     context = await browser_type.launch_persistent_context(
         Path(directory), args=_flags(browser_type.name, args), **options
@@ -113,6 +115,7 @@ def launch_sync(
     **options: Any,
 ) -> "sync_api.BrowserContext":
     """As `launch`."""
+    check_browser(browser_type, waits=False)
     mend(directory)
     context = browser_type.launch_persistent_context(Path(directory), args=_flags(browser_type.name, args), **options)
     try:
@@ -125,41 +128,48 @@ def launch_sync(
 
 async def capture(context: "async_api.BrowserContext") -> bytes:
     """The storage state of a context, as it is saved. Take it before the context is closed."""
+    check_context(context, "storage_state")
     return state_bytes(await context.storage_state(indexed_db=True))
 
 
 def capture_sync(context: "sync_api.BrowserContext") -> bytes:
     """As `capture`."""
+    check_context(context, "storage_state")
     return state_bytes(context.storage_state(indexed_db=True))
 
 
 async def restore(context: "async_api.BrowserContext", storage_state: State | None) -> None:
     """Adds the session cookies of a storage state to a context on a profile, which has everything else already."""
+    check_context(context, "add_cookies")
     if cookies := session_cookies(storage_state):
         await context.add_cookies(cookies)
 
 
 def restore_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> None:
     """As `restore`."""
+    check_context(context, "add_cookies")
     if cookies := session_cookies(storage_state):
         context.add_cookies(cookies)
 
 
 def session_cookies(storage_state: State | None) -> list[Any]:
     """The cookies of a storage state that a profile does not keep, as `add_cookies` takes them."""
+    return [cookie for cookie in _cookies(storage_state) if cookie.get("expires", -1) == -1]
+
+
+def _cookies(storage_state: State | None) -> list[Any]:
     if not storage_state:
         return []
     state: Any = storage_state
     try:
         if not isinstance(state, Mapping):
-            state = json.loads(state)
+            state = json.loads(state_bytes(state))
         cookies: Iterable[Mapping[str, Any]] = state["cookies"]
-        chosen = [cookie for cookie in cookies if cookie.get("expires", -1) == -1]
+        return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in map(dict, cookies)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LocalError(
             f"this is no storage state of Playwright's: {type(error).__name__}", reason="STATE_UNUSABLE"
         ) from None
-    return [{field: cookie[field] for field in _COOKIE_FIELDS if field in cookie} for cookie in chosen]
 
 
 def mend(directory: str | os.PathLike[str]) -> None:
@@ -184,29 +194,58 @@ def browser_of(given: Any) -> Any:
     return getattr(given, "chromium", given)
 
 
-@contextmanager
-def _place(namespace: str, session_id: str, directory: str | os.PathLike[str], replace: bool | None) -> Iterator[bool]:
-    """Says whether what is at a directory gives way to a load; where nothing was saved yet, nothing needs to.
+async def _loaded(
+    client: "asynchronous.Client",
+    session_id: str,
+    directory: str | os.PathLike[str],
+    snapshot_id: str,
+    replace: bool | None,
+) -> tuple[bool, bytes | None]:
+    """Loads a session's profile; answers whether there is one, and the storage state whose cookies go with it."""
+    loaded = await load(client, session_id, Path(directory).absolute(), snapshot_id, replace)
+    state = loaded.storage_state if loaded else None
+    if state is None and not snapshot_id:
+        state = await put_state(client, session_id)
+    return loaded is not None, state
 
-    An empty directory is taken away for the load, so that nothing that appears in it is lost. If that fails it is back.
+
+async def put_state(client: "asynchronous.Client", session_id: str) -> bytes | None:
+    """The storage state that was put into a session by itself.
+
+    One that came with a save or a restore belongs to that snapshot's profile: for a later one its cookies are too old.
     """
-    top, taken = Path(directory).absolute(), False
-    if replace is None:
-        with suppress(OSError):
-            top.rmdir()
-            taken = True
-        replace = os.path.lexists(top) and Sidecar.read(top, namespace, session_id) is not None
+    session = (await client.sessions.get(session_id)).session
+    if not session.storage_state_revision or session.storage_state_saved:
+        return None
     try:
-        yield replace
-    except ProfileEmpty:
-        if top.is_dir() and any(top.iterdir()):
-            advice = f"{top} is not empty: a fresh profile needs a fresh directory"
-            message = f"nothing was saved in session {session_id} yet, and {advice}"
-            raise LocalError(message, reason="TARGET_EXISTS") from None
-    except BaseException:
-        if taken:
-            top.mkdir(mode=0o700, exist_ok=True)
+        return (await client.sessions.storage_state.get(session_id)).storage_state
+    except CloakroomError as error:
+        # A save or a restore has taken its place a moment ago: what is put is never too large for this call.
+        if error.reason in ("STORAGE_STATE_NOT_FOUND", "STORAGE_STATE_TOO_LARGE"):
+            return None
         raise
+
+
+async def adding(context: "async_api.BrowserContext", storage_state: State | None) -> "async_api.BrowserContext":
+    """Adds all cookies of a storage state to a context on a fresh profile; without them there is none."""
+    try:
+        if cookies := _cookies(storage_state):
+            await context.add_cookies(cookies)
+    except BaseException:
+        await context.close()
+        raise
+    return context
+
+
+def adding_sync(context: "sync_api.BrowserContext", storage_state: State | None) -> "sync_api.BrowserContext":
+    """As `adding`."""
+    try:
+        if cookies := _cookies(storage_state):
+            context.add_cookies(cookies)
+    except BaseException:
+        context.close()
+        raise
+    return context
 
 
 def _flags(browser: str, args: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import uuid
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .capture import Capture, check_profile, describe, obstacles
 from .connection import Connection
 from .errors import CloakroomError, LocalError, PortabilityWarning, must
 from .install import Loaded, Workshop
-from .lineage import check_session, check_something, check_state, parent_of
+from .lineage import check_session, check_something, check_state, parent_of, without_sidecar
 from .results import LoadResult, SaveResult
 from .sessions import State, state_bytes
 from .sidecar import Sidecar
@@ -29,7 +29,6 @@ from .workshop import finished
 
 Directory = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
-Requests = AsyncGenerator[pb.SaveProfileRequest, None]
 
 
 def diff(base: Mapping[str, Entry], new: Mapping[str, Entry]) -> Difference:
@@ -270,26 +269,16 @@ class Profiles:
             parent = await parent_of(old, link, session_id, replace=replace)
             delta = await asyncio.to_thread(diff, parent.base, new)
             root = await asyncio.to_thread(tree.manifest_root, new.values())
-            end = pb.SaveEnd(manifest_root=root)
             begin = pb.SaveBegin(session_id=session_id, upload_id=upload_id, etag=etag, lease_token=lease_token)
             begin.parent_snapshot_id, begin.full = parent.snapshot_id, parent.full
             begin.portability.CopyFrom(origin)
-            sent = await link.upload("SaveProfile", messages(begin, delta, end), pb.SaveProfileResponse)
+            packed = wire.pack(delta, top, wire.effort(total := delta.data_size(), compress, local=link.local))
+            told = (lambda gone: progress(gone, total)) if progress else None
+            messages = wire.requests(link.namespace, begin, packed, state, root, told)
+            with without_sidecar(top, old):
+                sent = await link.upload("SaveProfile", messages, pb.SaveProfileResponse)
             result = sent.answer.snapshot, sent.answer.revision, sent.answer.session_etag
             return await done(SaveResult(*result, upload_id, sent.messages, sent.bytes))
-
-        async def messages(begin: pb.SaveBegin, delta: Difference, end: pb.SaveEnd) -> Requests:
-            yield pb.SaveProfileRequest(namespace=link.namespace, begin=begin)
-            gone, total = 0, delta.data_size()
-            level = wire.effort(total, compress, local=link.local)
-            async for records in disk.ahead(wire.pack(delta, top, level)):
-                yield pb.SaveProfileRequest(records=records)
-                gone += records.data_size
-                if progress:
-                    progress(gone, total)
-            for at in range(0, len(state), wire.MAX_DATA):
-                yield pb.SaveProfileRequest(storage_state=pb.StorageStateChunk(data=state[at : at + wire.MAX_DATA]))
-            yield pb.SaveProfileRequest(end=end)
 
         async def done(result: SaveResult) -> SaveResult:
             sidecar = Sidecar.after(link.namespace, session_id, result.snapshot, new)

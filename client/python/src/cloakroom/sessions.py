@@ -25,6 +25,8 @@ A = TypeVar("A", bound=Message)
 Ttl = timedelta | float
 #: The JSON document of Playwright's `storage_state()`: as bytes, as text, or not yet serialised.
 State = bytes | str | Mapping[str, Any]
+#: Playwright itself takes either.
+NO_PATH = "storage_state takes the JSON itself, not a path: give what the file holds (Path(…).read_bytes())"
 
 
 @checked
@@ -165,7 +167,7 @@ class Sessions:
         lease_token: int = 0,
         request_id: str = "",
     ) -> pb.TransitionSessionResponse:
-        """Moves a session to another state, such as `"ACTIVE"`."""
+        """Moves a session to another state, such as `"ACTIVE"` or `"needs-login"`."""
         request = pb.TransitionSessionRequest(
             session_id=session_id, to=state_of(to), reason=reason, etag=etag, lease_token=lease_token
         )
@@ -213,6 +215,8 @@ def state_bytes(state: State | None) -> bytes:
         return b""
     if isinstance(state, bytes):
         return state
+    if isinstance(state, str) and state and not state.lstrip().startswith(("{", "[")):
+        raise LocalError(NO_PATH, reason="STATE_UNUSABLE")
     try:
         text = state if isinstance(state, str) else json.dumps(state, ensure_ascii=False, separators=(",", ":"))
         return text.encode()
@@ -238,7 +242,7 @@ def duration(value: Ttl) -> Duration:
 
 def state_of(value: str | int) -> pb.SessionState:
     """A session state from its number or its name, with or without the prefix."""
-    number: pb.SessionState = enum_of(pb.SessionState, "SESSION_STATE_", value)
+    number: pb.SessionState = enum_of(pb.SessionState, "SESSION_STATE_", value, ("EXPIRED", "DELETED"))
     return number
 
 

@@ -7,6 +7,7 @@ The format is laid down in `client/vectors/README.md`.
 import binascii
 import json
 import os
+import stat
 import struct
 import time
 import uuid
@@ -45,6 +46,11 @@ class Sidecar:
     def path(directory: Path) -> Path:
         """Where the sidecar of a directory is: beside it."""
         return directory.with_name(directory.name + ".cloakroom.json")
+
+    @property
+    def whose(self) -> str:
+        """The session, in the words of an error."""
+        return f"session {self.session_id}{f' in namespace {self.namespace}' if self.namespace else ''}"
 
     def of(self, namespace: str, session_id: str) -> bool:
         """Whether it is of that session."""
@@ -197,6 +203,45 @@ def holds(directory: Path, entries: Mapping[str, Entry], policy: str | None) -> 
         found = walk(directory, rules, entries)
         return found.keys() == entries.keys() and not any(now.differs(entries[path]) for path, now in found.items())
     return False
+
+
+class _Since(Capture):
+    """The rules of a policy for a directory in which nothing may be new since a moment, in ns of the file system's.
+
+    What is older than that and not known was left out by the globs of who saved it. A directory is no news by itself.
+    """
+
+    def __init__(self, policy: str, known: Container[str], directory: Path, moment: int) -> None:
+        super().__init__(policy if policy in policies() else "full")
+        self._known, self._directory, self._moment = known, directory, moment
+
+    def verdict(self, path: str) -> bool:
+        if path in self._known:
+            return True
+        with suppress(FileNotFoundError):
+            if super().verdict(path):
+                now = os.lstat(self._directory / path)
+                if stat.S_ISDIR(now.st_mode):
+                    return True
+                if now.st_ctime_ns >= self._moment and (stat.S_ISREG(now.st_mode) or stat.S_ISLNK(now.st_mode)):
+                    raise LookupError(path)
+        return False
+
+
+def unsaved(directory: Path, entries: Mapping[str, Entry], policy: str) -> bool:
+    """Whether a directory is not what its sidecar says of it: a file or link differs, is new or is gone.
+
+    What does not travel under the policy does not count, nor do the attributes of directories.
+    """
+    with suppress(OSError, LocalError, LookupError):
+        moment = os.stat(Sidecar.path(directory)).st_mtime_ns
+        found = walk(directory, _Since(policy, entries, directory, moment), entries)
+        pairs = [(found.get(path), entry) for path, entry in entries.items()]
+        return any(
+            now is None or now.kind != entry.kind or (entry.kind != DIRECTORY and now.differs(entry))
+            for now, entry in pairs
+        )
+    return True
 
 
 def beside(directory: Path, purpose: str) -> Path:

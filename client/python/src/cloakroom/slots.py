@@ -273,7 +273,12 @@ def _own() -> str:
 
 
 def _host() -> str:
-    return sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
+    try:
+        # Two containers may have one host name, but then not one and the same set of processes.
+        processes = os.readlink(b"/proc/self/ns/pid")
+    except OSError:
+        processes = b""
+    return sha256(os.fsencode(socket.gethostname()) + b"\n" + processes).hexdigest()[:8]
 
 
 class _Status(NamedTuple):

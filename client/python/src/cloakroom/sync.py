@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from . import client, mount, playwright, profiles, sessions, watch
+from .errors import LocalError
+from .opening import check_options
 from .v1 import invalidation_pb2, profile_pb2
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class _Loop:
         self._thread.start()
 
     def run(self, job: Coroutine[Any, Any, R]) -> R:
+        if self.closed:
+            job.close()
+            raise LocalError("this client was closed: make another one", reason="CLOSED")
         future = asyncio.run_coroutine_threadsafe(job, self._loop)
         try:
             return future.result()
@@ -36,7 +41,13 @@ class _Loop:
             raise
 
     def soon(self, job: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(job)
+        if not self.closed:
+            self._loop.call_soon_threadsafe(job)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was stopped."""
+        return self._loop.is_closed()
 
     def stop(self) -> None:
         self.run(self._loop.shutdown_asyncgens())
@@ -195,8 +206,11 @@ class Mount:
         **options: Any,
     ) -> "sync_api.BrowserContext":
         """As `cloakroom.Mount.open_context`."""
-        kind = playwright.browser_of(browser)
-        return playwright.launch_sync(kind, self.directory, storage_state=self.storage_state, args=args, **options)
+        check_options(options)
+        kind, (fresh, state) = playwright.browser_of(browser), self._loop.run(self._inner._brings())
+        if fresh:
+            return playwright.adding_sync(playwright.launch_sync(kind, self.directory, args=args, **options), state)
+        return playwright.launch_sync(kind, self.directory, storage_state=state, args=args, **options)
 
 
 class Client:
@@ -220,8 +234,9 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection, what runs on it, and the thread."""
-        self._loop.run(self._inner.close())
-        self._loop.stop()
+        if not self._loop.closed:
+            self._loop.run(self._inner.close())
+            self._loop.stop()
 
     load = _waiting(client.Client.load)
     save = _waiting(client.Client.save)

@@ -2,11 +2,12 @@
 """The messages of a difference: entries and leaves as they travel, packed and unpacked."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 
-from .disk import read_at
+from .disk import ahead, read_at
 from .errors import LoadFailed, must
 from .tree import (
     DIGEST,
@@ -42,6 +43,28 @@ def effort(size: int, compress: bool | None, *, local: bool) -> int:
     if compress is False or (compress is None and local and size > _FAST_ABOVE):
         return 0
     return 1 if size > _FAST_ABOVE else 6
+
+
+async def requests(
+    namespace: str,
+    begin: pb.SaveBegin,
+    packed: Iterator[pb.ProfileRecords],
+    state: bytes,
+    root: bytes,
+    progress: Callable[[int], None] | None,
+) -> AsyncGenerator[pb.SaveProfileRequest, None]:
+    """The messages of a save; `progress` is told how many bytes of content are in those that were taken."""
+    yield pb.SaveProfileRequest(namespace=namespace, begin=begin)
+    gone = 0
+    async with aclosing(ahead(packed)) as coming:
+        async for records in coming:
+            yield pb.SaveProfileRequest(records=records)
+            gone += records.data_size
+            if progress:
+                progress(gone)
+    for at in range(0, len(state), MAX_DATA):
+        yield pb.SaveProfileRequest(storage_state=pb.StorageStateChunk(data=state[at : at + MAX_DATA]))
+    yield pb.SaveProfileRequest(end=pb.SaveEnd(manifest_root=root))
 
 
 def pack(delta: Difference, directory: Path, level: int) -> Iterator[pb.ProfileRecords]:

@@ -51,6 +51,7 @@ class Space:
     """A directory beside another one for a load. Who holds its lock is alive."""
 
     def __init__(self, directory: Path) -> None:
+        directory.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_TRIES):
             self.path = beside(directory, "loading")
             self.path.mkdir(mode=0o700)

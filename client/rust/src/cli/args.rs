@@ -1,6 +1,7 @@
 //! What can be asked for.
 
 mod history;
+mod mounts;
 mod profiles;
 mod sessions;
 mod values;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use self::values::duration;
 pub(crate) use self::{
     history::{DeleteSnapshot, Diff, Pin, Snapshots, UndeleteSnapshot, Undo, Unpin},
+    mounts::{Exec, Keep, Mount, Mounts},
     profiles::{Load, Save},
     sessions::{Create, List, OwnedBy, Sessions, StorageState, Update},
     watch::{Invalidate, Watch},
@@ -25,7 +27,7 @@ With --json every result is one JSON object on a line of its own. Names are thos
 durations as seconds, bytes as hexadecimal digits (resume tokens as Base64).
 
 Exit codes: 0 done, 1 failed, 2 the arguments cannot be used, 3 not found, 4 somebody else was faster or it exists already, 5 the daemon cannot be reached or has too much
-to do.";
+to do. `exec` ends with its command's exit code, 128 and the signal's number if a signal ended it, unless the mount or the save fails.";
 
 /// Keeps logged-in browsers for fleets of workers.
 #[derive(Debug, Parser)]
@@ -75,6 +77,13 @@ pub(crate) enum Command {
     Save(Save),
     /// Load a profile into a directory, which appears complete or not at all
     Load(Load),
+    /// Run a command on a session's profile, and save it when the command did well: mount, run, save
+    Exec(Exec),
+    /// Give a ready directory with a session's profile until interrupted or the end of the input
+    Mount(Mount),
+    /// Look after the directories of mounts
+    #[command(subcommand, arg_required_else_help = true)]
+    Mounts(Mounts),
     /// List a session's snapshots, newest first
     Snapshots(Snapshots),
     /// Make an earlier snapshot the head again, with the storage state that was saved with it
@@ -149,6 +158,12 @@ mod tests {
             sessions state put s -
             save s d --policy lean --include a --exclude b --storage-state f --upload-id u --etag 5 --replace --force
             load s d --snapshot x --have h --consume --replace --storage-state f --packed
+            exec s -- chromium --user-data-dir={}
+            exec s --save always --replace --storage-state f --root r -- true
+            exec --save never s -- sh -c --save
+            mount s --save --replace --root r
+            mount s --json
+            mounts prune --older-than 12h --root r
             snapshots s --deleted
             undo s --to x --etag 5 --lease-token 7
             pin s x --note why
@@ -184,6 +199,11 @@ mod tests {
             save s
             save s d --policy tiny
             load s d --consume
+            exec s
+            exec s true
+            mount s --replace
+            exec s --save sometimes -- true
+            mounts prune --older-than soon
             watch --resume-file f --after 5
             watch --kind everything
             invalidate --reason r

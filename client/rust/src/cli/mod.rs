@@ -2,11 +2,14 @@
 
 mod args;
 mod doctor;
+mod exec;
 mod history;
 mod json;
+mod mounts;
 mod output;
 mod profiles;
 mod sessions;
+mod signals;
 mod watch;
 
 use std::{
@@ -40,6 +43,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// It was said already; only the exit code is missing.
     Told,
+    /// It ends with the exit code of another program, or as a signal would have ended it.
+    Exit(u8),
 }
 
 impl From<Error> for Failure {
@@ -75,26 +80,28 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return told(&format!("cannot start: {error}"), 1),
     };
     let mut output = Output::new(arguments.global.json);
+    // These answer signals themselves.
+    let answers = matches!(arguments.command, Command::Exec(_) | Command::Mount(_));
     let ended = runtime.block_on(async {
         tokio::select! {
-            ended = run(arguments, &mut output) => Some(ended),
-            _ = tokio::signal::ctrl_c() => None,
+            ended = run(arguments, &mut output) => ended,
+            _ = tokio::signal::ctrl_c(), if !answers => Err(Failure::Exit(INTERRUPTED)),
         }
     });
     // What is half done leaves nothing behind; threads that still read a file are not waited for. But who interrupts a load while it patches a directory wants that directory.
-    if ended.is_none() {
+    if matches!(ended, Err(Failure::Exit(_))) {
         runtime.shutdown_timeout(FINISHING);
     } else {
         runtime.shutdown_background();
     }
     match ended {
-        Some(Ok(())) => ExitCode::SUCCESS,
-        Some(Err(Failure::Told)) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Exit(code)) => ExitCode::from(code),
         // Whoever read the output has seen enough.
-        Some(Err(Failure::Output(error))) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Some(Err(Failure::Output(error))) => told(&format!("cannot write the output: {error}"), 1),
-        Some(Err(Failure::Client(error))) => told(&in_options(&explained(&error)), exit_code(&error)),
-        None => ExitCode::from(INTERRUPTED),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) => told(&format!("cannot write the output: {error}"), 1),
+        Err(Failure::Client(error)) => told(&in_options(&explained(&error)), exit_code(&error)),
     }
 }
 
@@ -131,7 +138,7 @@ pub(crate) fn warn(message: &str) {
 }
 
 /// One line on standard error.
-fn say(message: &str) {
+pub(crate) fn say(message: &str) {
     let line = message.lines().collect::<Vec<_>>().join(" ");
     // Nobody is left to hear of it when even this fails.
     let _ = writeln!(io::stderr(), "cloakroom: {line}");
@@ -143,6 +150,9 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     }
     let client = connect(&arguments.global)?;
     match arguments.command {
+        Command::Exec(what) => exec::exec(&client, what, output).await,
+        Command::Mount(what) => mounts::mount(&client, what, output).await,
+        Command::Mounts(what) => mounts::run(what, output).await,
         Command::Sessions(command) => sessions::run(&client, command, output).await,
         Command::Save(save) => profiles::save(&client, save, output).await,
         Command::Load(load) => profiles::load(&client, load, output).await,

@@ -2,7 +2,7 @@
 
 use std::{fs, future::ready, path::Path};
 
-use cloakroom_client::{Client, Error, LoadOptions, Result, SaveOptions, v1};
+use cloakroom_client::{Client, Error, LoadOptions, Result, SaveOptions, Saved, v1};
 use futures::{TryStreamExt as _, stream::BoxStream};
 use serde_json::json as object;
 
@@ -39,9 +39,14 @@ pub(crate) async fn save(client: &Client, save: args::Save, output: &mut Output)
     let saved = client.save(&id, &save.directory, options).await;
     bar.finish_and_clear();
     let saved = saved?;
-    let (snapshot, sent) = (&saved.snapshot, saved.sent);
-    let mut warnings = if with_state { Vec::new() } else { warnings(&save.directory, snapshot) };
+    let mut warnings = if with_state { Vec::new() } else { warnings(&save.directory, &saved.snapshot) };
     warnings.extend(saved.warnings.iter().cloned());
+    report(&id, &saved, &warnings, output)
+}
+
+/// What became of a save.
+pub(crate) fn report(id: &str, saved: &Saved, warnings: &[String], output: &mut Output) -> Result<(), Failure> {
+    let (snapshot, sent) = (&saved.snapshot, saved.sent);
     for warning in warnings.iter().filter(|_| !output.is_json()) {
         warn(warning);
     }
