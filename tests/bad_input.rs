@@ -23,6 +23,7 @@ mod data;
 mod disk;
 mod fields;
 mod order;
+mod redis_blobs;
 mod start;
 mod still;
 mod watches;

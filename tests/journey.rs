@@ -129,3 +129,12 @@ async fn browser_journey_on_redis_and_s3() {
     std::fs::write(&key_file, format!("{}\n", "5a".repeat(32))).unwrap();
     journey(Daemon::start_with(Options::on_redis_and_s3(&redis, &s3, &key_file)).await).await;
 }
+
+#[tokio::test]
+async fn browser_journey_on_redis_alone() {
+    let redis = Redis::start(redis::Options::default()).await;
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key");
+    std::fs::write(&key_file, format!("{}\n", "5a".repeat(32))).unwrap();
+    journey(Daemon::start_with(Options::on_redis_alone(&redis, &key_file)).await).await;
+}

@@ -13,6 +13,7 @@
 
 mod audit;
 mod bad_input;
+mod blobs;
 mod contract;
 mod crash_window;
 mod daemon;

@@ -45,6 +45,8 @@ pub enum Backend {
     Local,
     /// An S3-compatible object store.
     S3,
+    /// Redis.
+    Redis,
     /// Memory only.
     Memory,
 }
@@ -59,7 +61,7 @@ pub enum LogFormat {
 }
 
 const ENGINES: &[(&str, Engine)] = &[("embedded", Engine::Embedded), ("ephemeral", Engine::Ephemeral), ("redis", Engine::Redis)];
-const BACKENDS: &[(&str, Backend)] = &[("local", Backend::Local), ("s3", Backend::S3), ("memory", Backend::Memory)];
+const BACKENDS: &[(&str, Backend)] = &[("local", Backend::Local), ("s3", Backend::S3), ("redis", Backend::Redis), ("memory", Backend::Memory)];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 table::settings! {
@@ -101,7 +103,7 @@ table::settings! {
 
     /// Profiles.
     struct Blobs in blobs {
-        /// "local" (a directory), "s3" (any S3-compatible object store) or "memory" (everything is lost at the end).
+        /// "local" (a directory), "s3" (any S3-compatible object store), "redis" (who loses that Redis loses saves) or "memory" (everything is lost at the end).
         backend: Backend = "local", choice(BACKENDS);
         /// For local: the directory; empty for `blobs` in the data directory.
         path: Option<PathBuf> = "", optional(path());
@@ -111,12 +113,19 @@ table::settings! {
         endpoint: String = "", text(), also ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
         /// For s3: the region.
         region: String = "us-east-1", text(), also ["AWS_REGION", "AWS_DEFAULT_REGION"];
-        /// For s3: what the names of all objects start with.
+        /// For s3 and redis: what the names of all objects start with.
         prefix: String = "", text();
         /// For s3: the access key's id. Empty: the environment (`AWS_ACCESS_KEY_ID` and its companions) or the machine's own role. May be `file:PATH`.
         access_key_id: Option<Hidden> = "", optional(hidden());
         /// For s3: the secret of the access key. May be `file:PATH`.
         secret_access_key: Option<Hidden> = "", optional(hidden());
+        /// For redis: where it is, as `metadata.redis_url`; empty for that one. It needs memory for all profiles, `maxmemory-policy noeviction` and an append-only file. Keys
+        /// start with `metadata.redis_prefix`. May be `file:PATH`.
+        redis_url: Option<Hidden> = "", optional(hidden());
+        /// The Redis at `blobs.redis_url` is a Redis Cluster. Without that URL `metadata.redis_cluster` counts.
+        redis_cluster: bool = "false", switch();
+        /// For memory: most bytes of all profiles together. What is over it is refused as `STORAGE_FULL`.
+        memory_size: usize = "1GiB", size(MIB, MIB * MIB);
         /// Memory for unpacked content that further loads may want.
         frame_cache: usize = "64MiB", size(0, MIB * MIB);
         /// Memory for the lists of what profiles consist of.

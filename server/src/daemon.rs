@@ -182,6 +182,7 @@ impl Daemon {
         };
         let (served, (), ()) = tokio::join!(serving, ending, look(http, shown, done.clone()));
         tasks.stop(TASKS_DEADLINE).await;
+        stores.blobs.close().await;
         stores.closing.close().await;
         served
     }

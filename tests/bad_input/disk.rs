@@ -39,7 +39,7 @@ impl Scene {
     }
 
     /// The content of the file as it is loaded.
-    async fn noise_size(&self) -> usize {
+    pub(super) async fn noise_size(&self) -> usize {
         let request = api::LoadProfileRequest { session_id: self.session.clone(), ..api::LoadProfileRequest::default() };
         let mut messages = self.profiles().load_profile(request).await.unwrap().into_inner();
         let (mut size, mut complete) = (0, false);
@@ -102,7 +102,7 @@ async fn a_full_disk(env: &[(&str, &str)]) {
     assert_eq!(daemon.terminate().await, Some(0));
 }
 
-fn kept_size() -> usize {
+pub(super) fn kept_size() -> usize {
     super::kept_bytes().len()
 }
 

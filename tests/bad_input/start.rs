@@ -31,17 +31,17 @@ async fn fails(command: Command, words: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-async fn start_fails(options: &Options, data: &Path, words: &[&str]) {
+pub(super) async fn start_fails(options: &Options, data: &Path, words: &[&str]) {
     fails(command(options, &Port::free(), &Port::free(), data), words).await;
 }
 
-fn key_file(directory: &Path, name: &str, digits: &str) -> PathBuf {
+pub(super) fn key_file(directory: &Path, name: &str, digits: &str) -> PathBuf {
     let path = directory.join(name);
     fs::write(&path, format!("{}\n", digits.repeat(32))).unwrap();
     path
 }
 
-fn options(env: &[(&str, &str)]) -> Options {
+pub(super) fn options(env: &[(&str, &str)]) -> Options {
     Options { env: env.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(), args: Vec::new() }
 }
 
@@ -121,7 +121,7 @@ async fn a_redis_that_is_not_there() {
 }
 
 /// What a check says, with its exit code.
-async fn check(options: &Options, data: &Path, listen: &str) -> (Option<i32>, String, String) {
+pub(super) async fn check(options: &Options, data: &Path, listen: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(cloakroom_tests::daemon::binary("cloakroomd"));
     command.env_clear().envs(options.env.iter().map(|(key, value)| (key, value)));
     command.arg("--check").arg("--data-dir").arg(data).args(["--listen", listen]);

@@ -37,6 +37,19 @@ impl Options {
         ];
         Self { env, args: Vec::new() }
     }
+
+    /// Metadata and profiles in `redis`, with a master key in a file: no bucket, no disk of its own.
+    #[must_use]
+    pub fn on_redis_alone(redis: &Redis, master_key_file: &Path) -> Self {
+        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let env = vec![
+            set("CLOAKROOM_METADATA_ENGINE", "redis"),
+            set("CLOAKROOM_METADATA_REDIS_URL", &redis.url()),
+            set("CLOAKROOM_BLOBS_BACKEND", "redis"),
+            set("CLOAKROOM_KEYS_MASTER_KEY_FILE", &master_key_file.display().to_string()),
+        ];
+        Self { env, args: Vec::new() }
+    }
 }
 
 /// A running daemon on free loopback ports with a data directory of its own; killed when dropped.

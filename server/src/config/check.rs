@@ -24,11 +24,25 @@ pub(super) fn check(config: &Config, values: &Values) -> Result<()> {
     if config.blobs.backend == Backend::S3 && config.blobs.bucket.is_empty() {
         return Err(missing("blobs.bucket", "blobs.backend is \"s3\"", "the name of an existing bucket"));
     }
+    if config.blobs.backend == Backend::Redis && config.blobs.redis_url.is_none() && config.metadata.redis_url.is_none() {
+        return Err(missing(
+            "blobs.redis_url",
+            "blobs.backend is \"redis\" and metadata.redis_url is empty too",
+            "where Redis is, such as redis://127.0.0.1:6379",
+        ));
+    }
+    if config.blobs.redis_cluster && config.blobs.redis_url.is_none() {
+        return Err(missing(
+            "blobs.redis_url",
+            "blobs.redis_cluster is set",
+            "several nodes of the Cluster; or set metadata.redis_cluster for metadata.redis_url",
+        ));
+    }
     if config.blobs.access_key_id.is_some() != config.blobs.secret_access_key.is_some() {
         let (key, other) = if config.blobs.access_key_id.is_some() { ("secret_access_key", "access_key_id") } else { ("access_key_id", "secret_access_key") };
         return Err(missing(&format!("blobs.{key}"), &format!("blobs.{other} is set"), "the other half of the credentials"));
     }
-    let elsewhere = config.metadata.engine == Engine::Redis || config.blobs.backend == Backend::S3;
+    let elsewhere = config.metadata.engine == Engine::Redis || matches!(config.blobs.backend, Backend::S3 | Backend::Redis);
     if config.keys.master_key_file.is_some() && config.keys.master_key.is_some() {
         let message = format!(
             "keys.master_key_file ({}) and keys.master_key ({}) are both set; set one of them",

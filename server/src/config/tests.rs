@@ -123,6 +123,11 @@ fn keys_that_need_each_other_are_asked_for() {
         ("[blobs]\nbackend = \"s3\"", "blobs.bucket"),
         ("[blobs]\naccess_key_id = \"x\"", "blobs.secret_access_key"),
         ("[blobs]\nbackend = \"s3\"\nbucket = \"b\"", "keys.master_key_file"),
+        ("[blobs]\nbackend = \"redis\"", "blobs.redis_url"),
+        ("[blobs]\nredis_cluster = true", "blobs.redis_url"),
+        ("[metadata]\nredis_url = \"redis://h\"\n[blobs]\nredis_cluster = true", "blobs.redis_url"),
+        ("[blobs]\nbackend = \"redis\"\nredis_url = \"redis://h\"", "keys.master_key_file"),
+        ("[metadata]\nredis_url = \"redis://h\"\n[blobs]\nbackend = \"redis\"", "keys.master_key_file"),
         ("[metadata]\nengine = \"redis\"\nredis_url = \"redis://h\"", "keys.master_key_file"),
     ] {
         let message = refused(&[], Some(file), &[]);

@@ -51,10 +51,14 @@ fn metadata(config: &Config) -> Result<String> {
 
 fn blobs(config: &Config) -> Result<String> {
     Ok(match config.blobs.backend {
-        Backend::Memory => "memory".to_owned(),
+        Backend::Memory => format!("memory, at most {} bytes", config.blobs.memory_size),
         Backend::Local => format!("local in {}", directory("blobs.path", &stores::blob_directory(config))?),
-        // A bucket's client is made, and asks nobody.
-        Backend::S3 => format!("s3: {}", crate::store::blobs::Blobs::open(&stores::blobs(config)).map_err(stores::named)?.location()),
+        // A client is made, and asks nobody.
+        Backend::S3 => format!("s3: {}", stores::open_blobs(config)?.location()),
+        Backend::Redis => {
+            let kind = if stores::blobs_redis(config).cluster { "redis-cluster" } else { "redis" };
+            format!("{kind}: {}, names begin with {}", stores::open_blobs(config)?.location(), config.metadata.redis_prefix)
+        }
     })
 }
 

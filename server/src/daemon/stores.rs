@@ -54,6 +54,8 @@ impl Stores {
         let backend = match config.blobs.backend {
             Backend::Local => "local",
             Backend::S3 => "s3",
+            Backend::Redis if blobs_redis(config).cluster => "redis-cluster",
+            Backend::Redis => "redis",
             Backend::Memory => "memory",
         };
         Ok(Self { metadata, blobs, keyring, closing, backend })
@@ -76,7 +78,9 @@ impl Closing {
 }
 
 async fn keyring(config: &Config, metadata: &Arc<dyn Metadata>) -> Result<(Arc<Blobs>, Arc<Keyring>)> {
-    let blobs = Arc::new(Blobs::open(&blobs(config)).map_err(named)?);
+    let blobs = Arc::new(open_blobs(config)?);
+    // What must not be used is told before it is tried.
+    blobs.warnings().await.map_err(|error| reached(config, error))?;
     blobs.probe().await?;
     let keyring = Keyring::open(&keys(config), Arc::clone(metadata), Arc::clone(&blobs) as _).await?;
     Ok((blobs, keyring))
@@ -108,10 +112,37 @@ pub(super) fn redis(config: &config::Metadata) -> RedisConfig {
     }
 }
 
-pub(super) fn blobs(config: &Config) -> BlobsConfig {
+/// Where blobs are in Redis: where the metadata would be, unless it is said otherwise.
+pub(super) fn blobs_redis(config: &Config) -> RedisConfig {
+    let own = config.blobs.redis_url.as_ref();
+    let (url, cluster) = if own.is_some() { (own, config.blobs.redis_cluster) } else { (config.metadata.redis_url.as_ref(), config.metadata.redis_cluster) };
+    redis(&config::Metadata { redis_url: url.cloned(), redis_cluster: cluster, ..config.metadata.clone() })
+}
+
+/// Opens the store of profiles; nothing outside this machine is reached.
+pub(super) fn open_blobs(config: &Config) -> Result<Blobs> {
+    Blobs::open(&blobs(config)).map_err(|error| match error.field_name() {
+        Some(field) if field.starts_with("urls") && config.blobs.redis_url.is_some() => {
+            Error::field("blobs.redis_url", format!("blobs.redis_url: {}", error.message())).with_source(error)
+        }
+        _ => named(error),
+    })
+}
+
+/// Whose address is to be looked at when profiles' Redis is not reached.
+fn reached(config: &Config, error: Error) -> Error {
+    if config.blobs.backend != Backend::Redis || error.reason() != Reason::BlobsUnavailable || error.help().is_some() {
+        return error;
+    }
+    let key = if config.blobs.redis_url.is_some() { "blobs.redis_url" } else { "metadata.redis_url" };
+    error.with_help(format!("check that Redis runs there, and that {key} is right"))
+}
+
+fn blobs(config: &Config) -> BlobsConfig {
     let blobs = &config.blobs;
     match blobs.backend {
-        Backend::Memory => BlobsConfig::memory(),
+        Backend::Memory => BlobsConfig::memory(blobs.memory_size as u64),
+        Backend::Redis => BlobsConfig { place: Place::Redis(blobs_redis(config)), prefix: blobs.prefix.clone() },
         Backend::Local => BlobsConfig::local(blob_directory(config)),
         Backend::S3 => {
             let keys = blobs.access_key_id.as_ref().zip(blobs.secret_access_key.as_ref());
@@ -209,13 +240,12 @@ impl Store for BlobStore {
     }
 
     async fn probe(&self) -> Result<StoreFacts> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.blobs.warnings().await?;
         if self.blobs.length(LANDMARK).await?.is_none() {
             warnings.push(format!("The object {LANDMARK} is gone: something else deletes what the daemon keeps here."));
         }
-        if self.backend == "memory" {
-            warnings.push("All profiles live in memory and end with the daemon.".to_owned());
-        }
-        Ok(StoreFacts { engine: self.backend.to_owned(), location: self.blobs.location().to_owned(), exclusive: true, warnings })
+        // Redis replicates asynchronously: a fail-over can undo what was acknowledged.
+        let exclusive = !self.backend.starts_with("redis");
+        Ok(StoreFacts { engine: self.backend.to_owned(), location: self.blobs.location().to_owned(), exclusive, warnings })
     }
 }

@@ -19,13 +19,17 @@ use crate::{
 };
 
 mod config;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod counts;
 mod errors;
 mod local;
+mod memory;
 
 pub use config::{BlobsConfig, Place, S3};
 pub use counts::Counts;
 
+use super::redis::RedisObjects;
 use counts::Counters;
 
 /// How long a request may take, whatever its size.
@@ -58,10 +62,20 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     prefix: String,
     location: String,
-    remote: bool,
-    /// The directory, of one in a directory.
-    directory: Option<PathBuf>,
+    way: Way,
     counters: Counters,
+}
+
+/// How objects are reached, as far as it makes a difference here.
+enum Way {
+    /// As files in this directory.
+    Directory(PathBuf),
+    /// They are in this process.
+    Memory,
+    /// By HTTP.
+    Bucket,
+    /// By commands of Redis.
+    Redis(RedisObjects),
 }
 
 impl fmt::Debug for Blobs {
@@ -76,14 +90,12 @@ impl Blobs {
     /// # Errors
     /// `INVALID_FIELD` naming the setting that makes no sense; `BLOBS_UNAVAILABLE` or `STORAGE_FULL` when a directory cannot be made.
     pub fn open(config: &BlobsConfig) -> Result<Self> {
-        let store = config.connect()?;
-        let remote = matches!(config.place, Place::S3(_));
-        let directory = if let Place::Local(directory) = &config.place { Some(directory.clone()) } else { None };
+        let (store, way) = config.connect()?;
         let mut prefix = config.prefix.trim_matches('/').to_owned();
         if !prefix.is_empty() {
             prefix.push('/');
         }
-        Ok(Self { store, prefix, location: config.location(), remote, directory, counters: Counters::default() })
+        Ok(Self { store, prefix, location: config.location(), way, counters: Counters::default() })
     }
 
     /// Where it is, without credentials.
@@ -95,7 +107,31 @@ impl Blobs {
     /// Whether reading means asking another machine.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        self.remote
+        matches!(self.way, Way::Bucket | Way::Redis(_))
+    }
+
+    /// What an operator should know of it, a sentence each.
+    ///
+    /// # Errors
+    /// `BLOBS_UNAVAILABLE` when it cannot be reached, or must not be used any longer, with what to do.
+    pub async fn warnings(&self) -> Result<Vec<String>> {
+        match &self.way {
+            Way::Memory => Ok(vec!["All profiles live in memory and end with the daemon.".to_owned()]),
+            Way::Redis(objects) => {
+                let server = self.within(0, objects.examine()).await?;
+                let mut warnings = server.map_err(|error| errors::own(&self.location, "examine", "the server", &error))?;
+                warnings.insert(0, "All profiles live in this Redis alone: who loses it or its memory loses saves.".to_owned());
+                Ok(warnings)
+            }
+            Way::Directory(_) | Way::Bucket => Ok(Vec::new()),
+        }
+    }
+
+    /// Lets end what goes on without its caller, at most two seconds. Nothing is to be asked of the store after that.
+    pub async fn close(&self) {
+        if let Way::Redis(objects) = &self.way {
+            objects.close().await;
+        }
     }
 
     /// How many requests were made since it was opened.
@@ -142,7 +178,7 @@ impl Blobs {
         let path = self.path(name);
         let wanted = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let read = async {
-            if self.remote {
+            if matches!(self.way, Way::Bucket) {
                 let fetch = |range| {
                     self.counters.get(1);
                     let path = &path;
@@ -151,9 +187,9 @@ impl Blobs {
                 return coalesce_ranges(ranges, fetch, GAP).await;
             }
             self.counters.get(1);
-            match &self.directory {
-                Some(directory) => local::read(directory.join(path.as_ref()), ranges.to_vec()).await,
-                None => self.store.get_ranges(&path, ranges).await,
+            match &self.way {
+                Way::Directory(directory) => local::read(directory.join(path.as_ref()), ranges.to_vec()).await,
+                _ => self.store.get_ranges(&path, ranges).await,
             }
         };
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);

@@ -6,9 +6,13 @@ use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
     aws::{AmazonS3Builder, S3ConditionalPut},
     local::LocalFileSystem,
-    memory::InMemory,
 };
 
+use super::{
+    super::redis::{RedisConfig, RedisObjects},
+    Way,
+    memory::Memory,
+};
 use crate::model::error::{Error, Reason, Result};
 
 /// A connection that is not there by then is given up.
@@ -32,8 +36,10 @@ pub struct BlobsConfig {
 pub enum Place {
     /// In a directory, synced to disk.
     Local(PathBuf),
-    /// In memory, until the daemon ends.
-    Memory,
+    /// In memory, until the daemon ends, and at most so many bytes.
+    Memory(u64),
+    /// In Redis: a single server or a Cluster.
+    Redis(RedisConfig),
     /// In a bucket of S3 or of a server that speaks its protocol.
     S3(S3),
 }
@@ -66,32 +72,38 @@ impl BlobsConfig {
         Self { place: Place::Local(directory.into()), prefix: String::new() }
     }
 
-    /// In memory.
+    /// In memory, at most so many bytes.
     #[must_use]
-    pub fn memory() -> Self {
-        Self { place: Place::Memory, prefix: String::new() }
+    pub fn memory(limit: u64) -> Self {
+        Self { place: Place::Memory(limit), prefix: String::new() }
     }
 
     pub(super) fn location(&self) -> String {
         let place = match &self.place {
             Place::Local(directory) => directory.display().to_string(),
-            Place::Memory => "memory".to_owned(),
+            Place::Memory(_) => "memory".to_owned(),
+            // What it cannot show it does not connect to either.
+            Place::Redis(redis) => format!("redis at {}", redis.location().unwrap_or_default()),
             Place::S3(s3) if s3.endpoint.is_empty() => format!("s3://{}", s3.bucket),
             Place::S3(s3) => format!("s3://{} at {}", s3.bucket, without_credentials(&s3.endpoint)),
         };
         if self.prefix.is_empty() { place } else { format!("{place} under {}", self.prefix) }
     }
 
-    pub(super) fn connect(&self) -> Result<Arc<dyn ObjectStore>> {
+    pub(super) fn connect(&self) -> Result<(Arc<dyn ObjectStore>, Way)> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
         if !self.prefix.chars().all(plain) || self.prefix.split('/').any(|part| matches!(part, "." | "..")) {
             let message = format!("the prefix {:?} has forbidden characters; allowed are `A-Z a-z 0-9 - _ . /`", self.prefix);
             return Err(Error::field("prefix", message));
         }
         match &self.place {
-            Place::Local(directory) => self.local_store(directory),
-            Place::Memory => Ok(Arc::new(InMemory::new())),
-            Place::S3(s3) => s3.connect(),
+            Place::Local(directory) => Ok((self.local_store(directory)?, Way::Directory(directory.clone()))),
+            Place::Memory(limit) => Ok((Arc::new(Memory::new(*limit)), Way::Memory)),
+            Place::Redis(redis) => {
+                let objects = RedisObjects::open(redis)?;
+                Ok((Arc::new(objects.clone()), Way::Redis(objects)))
+            }
+            Place::S3(s3) => Ok((s3.connect()?, Way::Bucket)),
         }
     }
 

@@ -6,9 +6,31 @@ use crate::model::error::{Error, Reason};
 
 /// Translates an error of the store at `location`, met while it tried to `what` the object `name`. The store's own text goes to the log alone.
 pub(super) fn translate(location: &str, what: &str, name: &str, error: object_store::Error) -> Error {
+    if let object_store::Error::Generic { source, .. } = &error
+        && let Some(error) = source.downcast_ref::<Error>()
+    {
+        return own(location, what, name, error);
+    }
     let (reason, problem, help) = judge(&error);
     let message = format!("cannot {what} {name} in the blob store {location}: {problem}");
     Error::new(reason, message).with_help(help).with_source(error)
+}
+
+/// The same for an error of a store of ours, which knows best what it means.
+pub(super) fn own(location: &str, what: &str, name: &str, error: &Error) -> Error {
+    let reason = match error.reason() {
+        // Redis as a blob store fails with the words of Redis as a metadata store.
+        Reason::MetadataUnavailable => Reason::BlobsUnavailable,
+        reason => reason,
+    };
+    let mut told = Error::new(reason, format!("cannot {what} {name} in the blob store {location}: {}", error.message()));
+    if let Some(help) = error.help() {
+        told = told.with_help(help);
+    }
+    if let Some(delay) = error.retry_after() {
+        told = told.with_retry_after(delay);
+    }
+    if let Some(cause) = std::error::Error::source(error) { told.with_source(cause.to_string()) } else { told }
 }
 
 fn judge(error: &object_store::Error) -> (Reason, String, &'static str) {

@@ -1,39 +1,60 @@
-//! The rules of a blob store, on a directory and in memory.
+//! The rules of a blob store on a directory and in memory, and what is told of settings and failures.
 
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, time::Instant};
 
 use super::*;
 
 fn memory() -> Blobs {
-    Blobs::open(&BlobsConfig::memory()).unwrap()
+    Blobs::open(&BlobsConfig::memory(u64::MAX)).unwrap()
 }
 
-async fn behaves(blobs: &Blobs) {
-    blobs.probe().await.unwrap();
-    let name = "c/ab/0/0000000000000001";
-    assert_eq!(blobs.get(name).await.unwrap(), None);
-    assert_eq!(blobs.length(name).await.unwrap(), None);
-    assert_eq!(blobs.get_range(name, 0..1).await.unwrap(), None);
-    assert_eq!(blobs.put_new(name, Bytes::from_static(b"0123456789")).await.unwrap(), Put::Created);
-    assert_eq!(blobs.put_new(name, Bytes::from_static(b"other")).await.unwrap(), Put::Exists);
-    assert_eq!(blobs.get(name).await.unwrap().unwrap(), "0123456789");
-    assert_eq!(blobs.length(name).await.unwrap(), Some(10));
-    assert_eq!(blobs.get_ranges(name, &[2..4, 8..10, 0..1]).await.unwrap().unwrap(), ["23", "89", "0"]);
-    assert_eq!(blobs.get_range(name, 8..20).await.unwrap_err().reason(), Reason::DataCorrupt);
-    assert_eq!(blobs.list("c/ab", 10).await.unwrap(), [Listed { name: name.to_owned(), length: 10 }]);
-    assert_eq!(blobs.list("nothing", 10).await.unwrap(), []);
-    blobs.delete(name).await.unwrap();
-    blobs.delete(name).await.unwrap();
-    assert_eq!(blobs.get(name).await.unwrap(), None);
+mod in_memory {
+    use super::{BlobsConfig, conformance::Opened};
+
+    crate::blob_conformance!(Opened::once(&BlobsConfig::memory(1 << 30)));
+}
+
+mod in_a_directory {
+    use super::{BlobsConfig, conformance::Opened};
+
+    fn directory() -> Opened {
+        let dir = tempfile::tempdir().unwrap();
+        Opened::twice(&BlobsConfig::local(dir.path().join("not/yet/there"))).with(dir)
+    }
+
+    crate::blob_conformance!(directory());
+}
+
+mod in_a_directory_under_a_prefix {
+    use super::{BlobsConfig, conformance::Opened};
+
+    fn directory() -> Opened {
+        let dir = tempfile::tempdir().unwrap();
+        Opened::twice(&BlobsConfig { prefix: "team-a/x".to_owned(), ..BlobsConfig::local(dir.path()) }).with(dir)
+    }
+
+    crate::blob_conformance!(directory());
 }
 
 #[tokio::test]
-async fn memory_and_directories_behave_alike() {
-    behaves(&memory()).await;
-    let dir = tempfile::tempdir().unwrap();
-    behaves(&Blobs::open(&BlobsConfig::local(dir.path().join("not/yet/there"))).unwrap()).await;
-    let config = BlobsConfig { prefix: "team-a/x".to_owned(), ..BlobsConfig::local(dir.path()) };
-    behaves(&Blobs::open(&config).unwrap()).await;
+async fn memory_is_bounded_and_says_so() {
+    let blobs = Blobs::open(&BlobsConfig::memory(1000)).unwrap();
+    let put = async |name: &str, length| blobs.put_new(name, Bytes::from(vec![7; length])).await;
+    assert_eq!(put("a", 600).await.unwrap(), Put::Created);
+    let error = put("b", 401).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::StorageFull);
+    for words in ["write b in the blob store memory", "600 of its 1000 bytes are used", "needs 401"] {
+        assert!(error.message().contains(words), "{error}");
+    }
+    assert!(error.help().unwrap().contains("blobs.memory_size"));
+    assert_eq!(blobs.get("b").await.unwrap(), None);
+    assert_eq!(put("a", 900).await.unwrap(), Put::Exists, "what exists costs no room");
+    assert_eq!(put("b", 400).await.unwrap(), Put::Created);
+    blobs.delete("a").await.unwrap();
+    blobs.delete("a").await.unwrap();
+    assert_eq!(put("c", 601).await.unwrap_err().reason(), Reason::StorageFull);
+    assert_eq!(put("c", 600).await.unwrap(), Put::Created);
+    assert!(blobs.warnings().await.unwrap()[0].contains("end with the daemon"));
 }
 
 #[tokio::test]
@@ -87,7 +108,7 @@ fn settings_that_make_no_sense_are_refused() {
     assert_eq!(s3(S3::default()).field_name(), Some("bucket"));
     let error = s3(S3 { bucket: "b".to_owned(), endpoint: "http://key:secret@10.0.0.1".to_owned(), ..S3::default() });
     assert!(error.message().contains("http://10.0.0.1") && !error.message().contains("secret"), "{error}");
-    assert_eq!(Blobs::open(&BlobsConfig { prefix: "../x".to_owned(), ..BlobsConfig::memory() }).unwrap_err().field_name(), Some("prefix"));
+    assert_eq!(Blobs::open(&BlobsConfig { prefix: "../x".to_owned(), ..BlobsConfig::memory(u64::MAX) }).unwrap_err().field_name(), Some("prefix"));
     let config = S3 { keys: Some(("key".to_owned(), "hidden".to_owned())), ..S3::default() };
     assert!(!format!("{config:?}").contains("hidden"));
 }

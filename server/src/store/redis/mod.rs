@@ -37,6 +37,7 @@ pub(crate) mod fuzz;
 mod gather;
 mod keys;
 mod listen;
+mod objects;
 mod probe;
 mod read;
 mod rehearse;
@@ -60,6 +61,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::RedisConfig;
+pub(in crate::store) use self::objects::RedisObjects;
 use self::{
     connect::Link,
     gather::{Gatherer, Queue, queue},

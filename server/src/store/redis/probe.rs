@@ -104,7 +104,7 @@ fn acceptable(link: &Link, server: &Facts) -> Result<()> {
     }
     let policy = server.policy();
     if policy.starts_with("allkeys-") {
-        let what = format!("has the eviction policy {policy}, under which it throws sessions away when memory is short");
+        let what = format!("has the eviction policy {policy}, under which it throws data away when memory is short");
         return refuse(what, "run `CONFIG SET maxmemory-policy noeviction` and put it into redis.conf");
     }
     Ok(())

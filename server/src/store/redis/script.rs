@@ -45,6 +45,18 @@ lua! {
     /// Reads which records are past their expiry.
     EXPIRED, "expired.lua"
 }
+lua! {
+    /// Makes an object visible.
+    COMMIT_OBJECT, "objects/commit.lua"
+}
+lua! {
+    /// Drops what a failed write sent.
+    ABANDON_OBJECT, "objects/abandon.lua"
+}
+lua! {
+    /// Deletes an object.
+    DELETE_OBJECT, "objects/delete.lua"
+}
 
 impl Lua {
     /// The command that runs the script by its hash.

@@ -104,7 +104,7 @@ impl World {
 
     pub(crate) async fn with(config: ProfilesConfig) -> Self {
         let metadata = Arc::new(Embedded::ephemeral(Limits::default()).unwrap());
-        let blobs = Arc::new(Blobs::open(&BlobsConfig::memory()).unwrap());
+        let blobs = Arc::new(Blobs::open(&BlobsConfig::memory(u64::MAX)).unwrap());
         let world = Self::over(metadata, blobs, config, None);
         world.create("s").await;
         world
