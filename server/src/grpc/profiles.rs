@@ -46,10 +46,21 @@ impl ProfileCalls {
     }
 }
 
-/// Answers with a snapshot whose marks were set.
+/// Sets a mark of a snapshot and answers with it. The requests are alike but for which snapshot they name, and what is to be said of it.
 macro_rules! mark {
-    ($response:ident, $profiles:expr, $wanted:expr, $access:expr) => {{
-        let Marked { view, revision } = $access.end($profiles.mark(&$wanted).await.map_err(Status::from))?;
+    ($calls:ident, $request:ident, $rpc:literal, $response:ident, |$given:ident| $snapshot:expr, $marking:expr) => {{
+        let (namespace, who) = (parse::namespace(&$request, &$request.get_ref().namespace)?, audit::who(&$request));
+        let $given = $request.into_inner();
+        let marking = $marking;
+        let wanted = MarkRequest {
+            namespace,
+            session: SessionId::parse("session_id", &$given.session_id)?,
+            snapshot: $snapshot,
+            marking,
+            conditions: conditions($given.etag, $given.lease_token, &$given.request_id)?,
+        };
+        let access = Access::begin(who, $rpc, &wanted.namespace, &wanted.session);
+        let Marked { view, revision } = access.end($calls.profiles.mark(&wanted).await.map_err(Status::from))?;
         Ok(Response::new(api::$response { snapshot: Some(snapshot(view)), revision: revision.0 }))
     }};
 }
@@ -161,46 +172,21 @@ impl ProfileService for ProfileCalls {
     }
 
     async fn pin_snapshot(&self, request: Request<api::PinSnapshotRequest>) -> Result<Response<api::PinSnapshotResponse>, Status> {
-        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
-        let given = request.into_inner();
-        let note = label::parse_reason("note", &given.note)?;
-        let wanted = MarkRequest {
-            namespace,
-            session: SessionId::parse("session_id", &given.session_id)?,
-            snapshot: snapshot_id("snapshot_id", &given.snapshot_id)?,
-            marking: if given.unpin { Marking::Unpin } else { Marking::Pin(note) },
-            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
+        let marking = |given: &api::PinSnapshotRequest| {
+            let note = label::parse_reason("note", &given.note)?;
+            Ok::<_, Status>(if given.unpin { Marking::Unpin } else { Marking::Pin(note) })
         };
-        let access = Access::begin(who, "PinSnapshot", &wanted.namespace, &wanted.session);
-        mark!(PinSnapshotResponse, self.profiles, wanted, access)
+        mark!(self, request, "PinSnapshot", PinSnapshotResponse, |given| snapshot_id("snapshot_id", &given.snapshot_id)?, marking(&given)?)
     }
 
     async fn delete_snapshot(&self, request: Request<api::DeleteSnapshotRequest>) -> Result<Response<api::DeleteSnapshotResponse>, Status> {
-        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
-        let given = request.into_inner();
-        let wanted = MarkRequest {
-            namespace,
-            session: SessionId::parse("session_id", &given.session_id)?,
-            snapshot: Some(SnapshotId::parse("snapshot_id", &given.snapshot_id)?),
-            marking: Marking::Delete,
-            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
-        };
-        let access = Access::begin(who, "DeleteSnapshot", &wanted.namespace, &wanted.session);
-        mark!(DeleteSnapshotResponse, self.profiles, wanted, access)
+        let named = |id: &str| SnapshotId::parse("snapshot_id", id).map(Some);
+        mark!(self, request, "DeleteSnapshot", DeleteSnapshotResponse, |given| named(&given.snapshot_id)?, Marking::Delete)
     }
 
     async fn undelete_snapshot(&self, request: Request<api::UndeleteSnapshotRequest>) -> Result<Response<api::UndeleteSnapshotResponse>, Status> {
-        let (namespace, who) = (parse::namespace(&request, &request.get_ref().namespace)?, audit::who(&request));
-        let given = request.into_inner();
-        let wanted = MarkRequest {
-            namespace,
-            session: SessionId::parse("session_id", &given.session_id)?,
-            snapshot: Some(SnapshotId::parse("snapshot_id", &given.snapshot_id)?),
-            marking: Marking::Undelete,
-            conditions: conditions(given.etag, given.lease_token, &given.request_id)?,
-        };
-        let access = Access::begin(who, "UndeleteSnapshot", &wanted.namespace, &wanted.session);
-        mark!(UndeleteSnapshotResponse, self.profiles, wanted, access)
+        let named = |id: &str| SnapshotId::parse("snapshot_id", id).map(Some);
+        mark!(self, request, "UndeleteSnapshot", UndeleteSnapshotResponse, |given| named(&given.snapshot_id)?, Marking::Undelete)
     }
 }
 
