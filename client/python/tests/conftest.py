@@ -1,13 +1,17 @@
 # Copyright 2026 The Cloakroom Authors. Licensed under the Apache License, Version 2.0.
-"""What several test files need: the vectors, and trees as they describe them."""
+"""What several test files need: a daemon, the vectors, and trees as they describe them."""
 
 import hashlib
 import json
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from cloakroom import tree, wire
+import pytest
+from daemon import Daemon
+
+from cloakroom import Client, tree, wire
 from cloakroom.profiles import Loader, diff
 from cloakroom.sidecar import Sidecar
 from cloakroom.tree import DIRECTORY, FILE, LINK, Entry
@@ -15,6 +19,19 @@ from cloakroom.v1 import profile_pb2 as pb
 
 CLIENT = Path(__file__).resolve().parents[2]
 KINDS = {"file": FILE, "directory": DIRECTORY, "link": LINK}
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    running = Daemon(tmp_path_factory.mktemp("daemon") / "data")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def client(daemon: Daemon) -> AsyncIterator[Client]:
+    async with Client(daemon.target) as connected:
+        yield connected
 
 
 def vectors(name: str) -> Any:

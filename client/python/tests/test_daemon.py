@@ -12,7 +12,7 @@ import sqlite3
 import time
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -46,19 +46,6 @@ COOKIE = (
     '"name":"sid","value":"1","domain":"a.test","path":"/","expires":-1,"httpOnly":true,"secure":true,"sameSite":"Lax"'
 )
 STATE = ('{"cookies":[{' + COOKIE + '}],"origins":[],"x-own":{"a":[1]}}').encode()
-
-
-@pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    running = Daemon(tmp_path_factory.mktemp("daemon") / "data")
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
-    async with Client(daemon.target) as connected:
-        yield connected
 
 
 @pytest.fixture

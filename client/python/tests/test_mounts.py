@@ -47,19 +47,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    running = Daemon(tmp_path_factory.mktemp("daemon") / "data")
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
-    async with Client(daemon.target) as connected:
-        yield connected
-
-
 @pytest.fixture
 async def session(client: Client) -> str:
     return (await client.sessions.create("mounts", session_id=f"s{uuid.uuid4().hex}")).session.id

@@ -73,8 +73,9 @@ class History:
         request = pb.RestoreSnapshotRequest(
             session_id=session_id, snapshot_id=snapshot_id, head_snapshot_id=head_snapshot_id
         )
-        request.etag, request.lease_token, request.request_id = etag, lease_token, request_id or unique()
-        return await self._history("RestoreSnapshot", request, pb.RestoreSnapshotResponse)
+        return await self._change(
+            "RestoreSnapshot", request, pb.RestoreSnapshotResponse, (etag, lease_token, request_id)
+        )
 
     async def pin(
         self,
@@ -88,32 +89,30 @@ class History:
     ) -> pb.PinSnapshotResponse:
         """Pins a snapshot, by default the head, with a note that says why: it cannot be deleted then."""
         request = pb.PinSnapshotRequest(session_id=session_id, snapshot_id=snapshot_id, note=note)
-        request.etag, request.lease_token, request.request_id = etag, lease_token, request_id or unique()
-        return await self._history("PinSnapshot", request, pb.PinSnapshotResponse)
+        return await self._change("PinSnapshot", request, pb.PinSnapshotResponse, (etag, lease_token, request_id))
 
     async def unpin(
         self, session_id: str, snapshot_id: str = "", *, etag: str = "", lease_token: int = 0, request_id: str = ""
     ) -> pb.PinSnapshotResponse:
         """Unpins a snapshot, by default the head."""
         request = pb.PinSnapshotRequest(session_id=session_id, snapshot_id=snapshot_id, unpin=True)
-        request.etag, request.lease_token, request.request_id = etag, lease_token, request_id or unique()
-        return await self._history("PinSnapshot", request, pb.PinSnapshotResponse)
+        return await self._change("PinSnapshot", request, pb.PinSnapshotResponse, (etag, lease_token, request_id))
 
     async def delete_snapshot(
         self, session_id: str, snapshot_id: str, *, etag: str = "", lease_token: int = 0, request_id: str = ""
     ) -> pb.DeleteSnapshotResponse:
         """Deletes a snapshot, which can be revived for 7 days; never the head or a pinned one."""
         request = pb.DeleteSnapshotRequest(session_id=session_id, snapshot_id=snapshot_id)
-        request.etag, request.lease_token, request.request_id = etag, lease_token, request_id or unique()
-        return await self._history("DeleteSnapshot", request, pb.DeleteSnapshotResponse)
+        return await self._change("DeleteSnapshot", request, pb.DeleteSnapshotResponse, (etag, lease_token, request_id))
 
     async def undelete_snapshot(
         self, session_id: str, snapshot_id: str, *, etag: str = "", lease_token: int = 0, request_id: str = ""
     ) -> pb.UndeleteSnapshotResponse:
         """Revives a deleted snapshot."""
         request = pb.UndeleteSnapshotRequest(session_id=session_id, snapshot_id=snapshot_id)
-        request.etag, request.lease_token, request.request_id = etag, lease_token, request_id or unique()
-        return await self._history("UndeleteSnapshot", request, pb.UndeleteSnapshotResponse)
+        return await self._change(
+            "UndeleteSnapshot", request, pb.UndeleteSnapshotResponse, (etag, lease_token, request_id)
+        )
 
     async def diff(
         self,
@@ -140,6 +139,11 @@ class History:
             answer.differences.extend(page.differences)
         answer.next_page_token = ""
         return answer
+
+    async def _change(self, method: str, request: Any, answer: type[A], conditions: tuple[str, int, str]) -> A:
+        request.etag, request.lease_token, request_id = conditions
+        request.request_id = request_id or unique()
+        return await self._history(method, request, answer)
 
     async def _history(self, method: str, request: Any, answer: type[A]) -> A:
         request.namespace = self._connection.namespace
